@@ -1,0 +1,6 @@
+"""The bundled analyses, one package each; nothing here needs a model or a GPU.
+
+An analysis reads what was collected and gives a dataset, figures, a verdict and plain sentences.
+"""
+
+ENTRIES = {"lesion": "resprobe_analyses.lesion:ANALYSIS"}

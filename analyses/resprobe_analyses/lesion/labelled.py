@@ -1,0 +1,277 @@
+"""The numbers of the analysis with names, dimensions, units and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from resprobe_analyses.lesion.contrasts import Contrast
+from resprobe_analyses.lesion.effects import (
+    LEVEL,
+    PREDICTORS,
+    Estimate,
+    GroupEffect,
+    NetworkEffect,
+)
+
+Variables = dict[str, tuple[tuple[str, ...], npt.NDArray[Any], dict[str, Any]]]
+
+
+class Key(NamedTuple):
+    """Dimensions, name and meaning of an estimate; its interval gets `_interval` and `bound`."""
+
+    dims: tuple[str, ...]
+    name: str
+    long_name: str
+
+
+INTERVAL = f"{LEVEL:.0%} interval of "
+
+
+def dataset(groups: Sequence[GroupEffect], compared: Sequence[Contrast]) -> xr.Dataset:
+    """Give every number of the analysis as one labelled dataset.
+
+    Args:
+        groups: effects by group.
+        compared: contrasts between groups.
+
+    Returns:
+        Dataset with dimensions `network`, `block`, `predictor`, `bound`, `group` and, with at
+        least two groups to compare, `contrast`. Numbers have `units` and `long_name`; no variable
+        holds Python objects, so that `to_netcdf(engine="h5netcdf")` writes it.
+    """
+    members = [member for group in groups for member in group.members]
+    variables = _network_variables(members) | _ranking_variables(members)
+    variables |= _group_variables(groups)
+    coordinates = _coordinates(groups, members)
+    if compared:
+        variables |= _contrast_variables(compared)
+        coordinates["contrast"] = ("contrast", _strings([one.label for one in compared]))
+    return xr.Dataset(
+        variables,
+        coords=coordinates,
+        attrs={
+            "analysis": "lesion",
+            "images": int(members[0].network.whole_wrong.size),
+            "ratio_images": int(members[0].network.ratio.shape[0]),
+            "level": LEVEL,
+        },
+    )
+
+
+def _coordinates(groups: Sequence[GroupEffect], members: Sequence[NetworkEffect]) -> dict[str, Any]:
+    layout, nets = groups[0].layout, [member.network for member in members]
+    # a plain network may name its units otherwise; `block_name` holds each network's own names
+    named = next((net for net in nets if not net.plain), nets[0])
+    flag = {"flag_values": np.array([0, 1], dtype=np.int8), "long_name": "block changes the shape"}
+    flag["flag_meanings"] = "no yes"
+    group_of = [group.group.label for group in groups for _ in group.members]
+    return {
+        "network": ("network", _strings([net.label for net in nets])),
+        "network_group": ("network", _strings(group_of), {"long_name": "group of the network"}),
+        "seed": (
+            "network",
+            np.array([-1 if net.seed is None else net.seed for net in nets], dtype=np.int64),
+            _attributes("seed of the training, -1 where unknown"),
+        ),
+        "step": (
+            "network",
+            np.array([-1 if net.step is None else net.step for net in nets], dtype=np.int64),
+            _attributes("training step of the checkpoint, -1 where unknown"),
+        ),
+        "group": ("group", _strings([group.group.label for group in groups])),
+        "block": ("block", _strings(named.names)),
+        "stage": ("block", layout.stage, _attributes("stage of the block")),
+        "index": ("block", layout.index, _attributes("position in the network")),
+        "index_in_stage": ("block", layout.index_in_stage, _attributes("position in the stage")),
+        "transition": ("block", layout.transition.astype(np.int8), flag),
+        "predictor": ("predictor", _strings(PREDICTORS)),
+        "bound": ("bound", _strings(["low", "high"])),
+    }
+
+
+def _network_variables(members: Sequence[NetworkEffect]) -> Variables:
+    nets, block, one = [member.network for member in members], ("network", "block"), ("network",)
+    found: Variables = {
+        "chance_error": _number(one, [m.chance_error for m in members], "test error of chance"),
+        "interpretable": (
+            one,
+            np.array([m.interpretable for m in members], dtype=np.int8),
+            {
+                "flag_values": np.array([0, 1], dtype=np.int8),
+                "flag_meanings": "no yes",
+                "long_name": "test error at most half of chance_error",
+            },
+        ),
+        "block_name": (block, _strings([net.names for net in nets]), {"long_name": "block"}),
+        "skip": (block, _strings([net.skips for net in nets]), {"long_name": "kind of skip"}),
+        "images_gained": _number(block, [m.gained for m in members], "images wrong by the lesion"),
+        "images_lost": _number(block, [m.lost for m in members], "images right by the lesion"),
+        "lesion_error": _number(
+            block,
+            [net.lesion_wrong.mean(axis=0) for net in nets],
+            "test error without the branch of the block",
+        ),
+        "mcnemar_p": _number(block, [m.p_value for m in members], "McNemar's exact test"),
+        "mcnemar_p_holm": _number(
+            block, [m.p_holm for m in members], "McNemar's exact test, adjusted over blocks (Holm)"
+        ),
+        "weight_norm": _number(
+            block, [net.weight_norm for net in nets], "L2 norm of the parameters of the branch"
+        ),
+    }
+    _put(
+        found, Key(one, "test_error", "test error, whole network"), [m.test_error for m in members]
+    )
+    _put(
+        found,
+        Key(block, "lesion_error_increase", "test error without the branch minus with it"),
+        [m.increase for m in members],
+    )
+    _put(
+        found,
+        Key(block, "lesion_loss_increase", "mean test loss without the branch minus with it"),
+        [m.loss_increase for m in members],
+    )
+    _put(found, Key(block, "branch_shortcut_ratio", "mean of |G|/|s|"), [m.ratio for m in members])
+    return found
+
+
+def _ranking_variables(members: Sequence[NetworkEffect]) -> Variables:
+    table = [[member.correlations[name] for name in PREDICTORS] for member in members]
+    dims = ("network", "predictor")
+    name = "rank correlation with lesion_error_increase within stages"
+    return {
+        "rank_correlation": _number(dims, [[c.value for c in row] for row in table], name),
+        "rank_correlation_interval": _number(
+            (*dims, "bound"),
+            [[(c.low, c.high) for c in row] for row in table],
+            f"{INTERVAL}the {name}, over blocks",
+        ),
+        "rank_correlation_p": _number(
+            dims,
+            [[c.p_value for c in row] for row in table],
+            f"permutation test of the {name}",
+        ),
+        "random_rank_correlation_interval": _number(
+            (*dims, "bound"),
+            [[c.random_range(LEVEL) for c in row] for row in table],
+            f"range that holds {LEVEL:.0%} of random rankings' {name}",
+        ),
+        "rank_correlation_blocks": _number(
+            dims, [[c.items for c in row] for row in table], f"blocks behind the {name}"
+        ),
+    }
+
+
+def _group_variables(groups: Sequence[GroupEffect]) -> Variables:
+    one, block, blocks = ("group",), ("group", "block"), groups[0].layout.stage.size
+    over = [group.within or group.increase for group in groups]
+    found: Variables = {
+        "group_networks": _number(
+            one, [len(group.used) for group in groups], "interpretable networks in the mean"
+        ),
+        "group_interval_over": (
+            one,
+            _strings([estimate.over if estimate else "none" for estimate in over]),
+            {"long_name": "what the intervals of the group are over"},
+        ),
+    }
+    scalars = {
+        "test_error": "test error, whole networks",
+        "within": "error increase by one within-stage lesion, mean over blocks",
+        "transition": "error increase by one transition's lesion, mean over blocks",
+        "transition_excess": "error increase of transitions minus within-stage blocks",
+        "lesion_error": "test error after one within-stage lesion, mean over blocks",
+    }
+    for field, meaning in scalars.items():
+        _put(
+            found, Key(one, f"group_{field}", meaning), [getattr(group, field) for group in groups]
+        )
+    by_block = {
+        "group_lesion_error_increase": [group.increase for group in groups],
+        "group_branch_shortcut_ratio": [group.ratio for group in groups],
+    }
+    meanings = ("test error without the branch minus with it", "mean of |G|/|s|")
+    for (name, estimates), meaning in zip(by_block.items(), meanings, strict=True):
+        _put(found, Key(block, name, f"{meaning}, mean over networks"), estimates, blocks)
+    adjusted = [np.full(blocks, np.nan) if g.p_holm is None else g.p_holm for g in groups]
+    found["group_p_holm"] = _number(
+        block, adjusted, "t test over seeds, adjusted over blocks (Holm); from 5 seeds on"
+    )
+    means = [[(group.correlations or {}).get(name) for name in PREDICTORS] for group in groups]
+    flat = [estimate for row in means for estimate in row]
+    value, bounds = _stack(flat, None)
+    dims, shape = ("group", "predictor"), (len(groups), len(PREDICTORS))
+    text = "mean over seeds of the rank correlation within stages; from 5 seeds on"
+    found["group_rank_correlation"] = _number(dims, value.reshape(shape), text)
+    found["group_rank_correlation_interval"] = _number(
+        (*dims, "bound"), bounds.reshape(*shape, 2), INTERVAL + text
+    )
+    return found
+
+
+def _contrast_variables(compared: Sequence[Contrast]) -> Variables:
+    blocks = compared[0].first.layout.stage.size
+    one, block = ("contrast",), ("contrast", "block")
+    adjusted = [np.full(blocks, np.nan) if c.p_holm is None else c.p_holm for c in compared]
+    found: Variables = {
+        "contrast_kind": (
+            one,
+            _strings([contrast.kind for contrast in compared]),
+            {
+                "long_name": "blocks: difference of error increases; "
+                "plain: difference of test errors after a lesion"
+            },
+        ),
+        "contrast_p_holm": _number(block, adjusted, "adjusted over blocks (Holm)"),
+    }
+    meaning = "first group minus second"
+    _put(
+        found,
+        Key(one, "contrast_mean", f"{meaning}, mean over within-stage blocks"),
+        [contrast.mean for contrast in compared],
+    )
+    _put(
+        found,
+        Key(block, "contrast_lesion_error_increase", f"error increase by the lesion, {meaning}"),
+        [contrast.increase for contrast in compared],
+        blocks,
+    )
+    return found
+
+
+def _put(
+    into: Variables, key: Key, estimates: Sequence[Estimate | None], blocks: int | None = None
+) -> None:
+    value, bounds = _stack(estimates, blocks)
+    into[key.name] = _number(key.dims, value, key.long_name)
+    into[f"{key.name}_interval"] = _number((*key.dims, "bound"), bounds, INTERVAL + key.long_name)
+
+
+def _stack(
+    estimates: Sequence[Estimate | None], blocks: int | None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    missing = np.full(() if blocks is None else (blocks,), np.nan)
+    filled = [(e.value, e.low, e.high) if e else (missing, missing, missing) for e in estimates]
+    values = np.stack([value for value, _, _ in filled])
+    bounds = np.stack([np.stack([low, high], axis=-1) for _, low, high in filled])
+    return values, bounds
+
+
+def _number(
+    dims: tuple[str, ...], values: Any, long_name: str
+) -> tuple[tuple[str, ...], npt.NDArray[Any], dict[str, Any]]:
+    return dims, np.asarray(values), _attributes(long_name)
+
+
+def _attributes(long_name: str) -> dict[str, Any]:
+    return {"units": "1", "long_name": long_name}
+
+
+def _strings(values: Any) -> npt.NDArray[Any]:
+    return np.asarray(values, dtype=str)

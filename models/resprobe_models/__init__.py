@@ -1,0 +1,1 @@
+"""Networks, data sets, recipes and the trainer that `resprobe` offers by name."""

@@ -1,0 +1,5 @@
+"""The architectures by name; no torch is imported until one is asked for."""
+
+ENTRIES = {
+    "cifar-resnet": "resprobe_models.architectures.cifar_resnet:cifar_resnet",
+}

@@ -1,0 +1,5 @@
+"""The commands of this package by name; neither torch nor any command is imported here."""
+
+ENTRIES = {
+    "train": "resprobe_models.commands_train:train",
+}

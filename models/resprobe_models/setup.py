@@ -1,0 +1,224 @@
+"""From a recipe to what a step needs: data on the device, network, optimizer, generators."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from resprobe import registry
+from resprobe.data import Images, stratified
+from resprobe.errors import InputError
+from resprobe_models.datasets.batches import DeviceData, EpochPlan
+from resprobe_models.loop import Training
+from resprobe_models.model_arguments import build_model, with_data_arguments
+from resprobe_models.recipe import DataTable, ModelTable, Recipe, TrainTable
+from resprobe_models.schedule import learning_rates
+
+ORDER, AUGMENTATION = 1, 2
+
+
+@dataclass
+class Setup:
+    """A recipe made ready to run.
+
+    Attributes:
+        recipe: resolved: also `in_channels` and `classes` are named.
+        training: network and optimizer at step 0.
+        train: training images on the device.
+        test: test images on the device.
+        generators: `order` and `augmentation`, on the host.
+        mean: of each channel of the training images, 0 to 1.
+        std: likewise.
+        data_fingerprint: SHA-256 of the training and the test images.
+        classes: names of the classes.
+    """
+
+    recipe: Recipe
+    training: Training
+    train: DeviceData
+    test: DeviceData
+    generators: dict[str, torch.Generator]
+    mean: list[float]
+    std: list[float]
+    data_fingerprint: str
+    classes: tuple[str, ...]
+
+    def draw_epoch(self) -> EpochPlan:
+        """Draw the next epoch."""
+        table = self.recipe.data
+        return EpochPlan.draw(
+            len(self.train),
+            table.augment,
+            table.pad,
+            self.generators["order"],
+            self.generators["augmentation"],
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """Give what a reader of the results must know beside the recipe, JSON-ready."""
+        return {
+            "mean": self.mean,
+            "std": self.std,
+            "classes": list(self.classes),
+            "data_fingerprint": self.data_fingerprint,
+            "threads": torch.get_num_threads(),
+            "device": str(self.train.labels.device),
+            "dtype": self.recipe.train.dtype,
+            "torch_version": str(torch.__version__),
+        }
+
+    def where(self) -> str:
+        """Say in words where and how this runs."""
+        parameters = sum(item.numel() for item in self.training.model.parameters())
+        return (
+            f"{parameters:,} parameters, {len(self.train):,} training and {len(self.test):,} test "
+            f"images, {self.train.labels.device}, {self.recipe.train.dtype}, "
+            f"threads: {torch.get_num_threads()}, seed {self.recipe.train.seed}"
+        )
+
+
+def make_setup(recipe: Recipe) -> Setup:
+    """Load the data, build the network and the optimizer.
+
+    Raises:
+        InputError: the data are not there, the device is not, or the recipe does not fit them.
+    """
+    device = choose_device(recipe.train.device)
+    train, test = load_images(recipe.data)
+    mean, std = train.standardisation()
+    arguments = with_data_arguments(
+        recipe.model.name,
+        recipe.model.arguments,
+        in_channels=train.images.shape[1],
+        classes=len(train.classes),
+    )
+    recipe = replace(recipe, model=ModelTable(recipe.model.name, arguments))
+    data: dict[str, Any] = {
+        "mean": mean,
+        "std": std,
+        "device": device,
+        "dtype": torch.float64 if recipe.train.dtype == "float64" else torch.float32,
+        "channels_last": recipe.train.channels_last,
+    }
+    on_device = DeviceData(train, **data)
+    return Setup(
+        recipe=recipe,
+        training=_training(recipe, device, on_device.steps(recipe.train.batch_size)),
+        train=on_device,
+        test=DeviceData(test, **data),
+        generators=generators(recipe.train.seed),
+        mean=mean,
+        std=std,
+        data_fingerprint=f"{train.fingerprint()} {test.fingerprint()}",
+        classes=train.classes,
+    )
+
+
+def generators(seed: int) -> dict[str, torch.Generator]:
+    """Give the generators of the data order and of the augmentation.
+
+    Their seeds are hashed from the run's, so that no stream of one run is a stream of another.
+    """
+    made = {}
+    for name, stream in (("order", ORDER), ("augmentation", AUGMENTATION)):
+        state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint32)
+        made[name] = torch.Generator().manual_seed(int(state[0]))
+    return made
+
+
+def load_images(table: DataTable) -> tuple[Images, Images]:
+    """Load training and test images as `[data]` says.
+
+    Raises:
+        InputError: the files are not there, or the subset is larger than the set.
+        UnknownNameError: the data set is not registered.
+    """
+    load = registry.load("datasets", table.name)
+    folder = Path(table.dir) if table.dir else None
+    train, test = load(split="train", data_dir=folder), load(split="test", data_dir=folder)
+    if table.subset:
+        if table.subset > len(train):
+            raise InputError(
+                f"data.subset = {table.subset}: {table.name} has {len(train):,} training images; "
+                "give that or less, or 0 for all."
+            )
+        train = train.take(stratified(train.labels, table.subset, table.subset_seed))
+    return train, test
+
+
+def choose_device(name: str) -> torch.device:
+    """Give the device of a name; `auto` is a GPU where there is one.
+
+    Raises:
+        InputError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"train.device = {name!r} cannot be used here ({reason}): take auto or cpu."
+        ) from error
+    return device
+
+
+def _training(recipe: Recipe, device: torch.device, steps_per_epoch: int) -> Training:
+    table = recipe.train
+    # On the CPU in float32 first: every device and arithmetic then starts from the same weights.
+    torch.manual_seed(table.seed)
+    model = build_model(recipe.model.name, recipe.model.arguments)
+    model.to(device=device, dtype=torch.float64 if table.dtype == "float64" else torch.float32)
+    if table.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.schedule.learning_rate,
+        momentum=table.momentum,
+        weight_decay=table.weight_decay,
+        nesterov=table.nesterov,
+    )
+    rates = learning_rates(recipe.schedule, table.epochs * steps_per_epoch, steps_per_epoch)
+    half = table.dtype == "bfloat16"
+
+    def autocast() -> torch.autocast:
+        # Without the cache of cast weights: each is used once a pass, and the cache would hide
+        # the casts from whoever records the pass.
+        return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half, cache_enabled=False)
+
+    return Training(model, optimizer, rates, autocast)
+
+
+@contextmanager
+def torch_settings(table: TrainTable) -> Iterator[None]:
+    """Set threads and determinism for the time of a run, and put both back.
+
+    The global random state, which building the network seeds, is put back as well.
+    """
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    random_state = torch.get_rng_state()
+    try:
+        if table.threads:
+            torch.set_num_threads(table.threads)
+        if table.deterministic:
+            # cuBLAS reads this when it is first used; without it torch refuses its operations.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True)
+            torch.backends.cudnn.benchmark = False
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.set_rng_state(random_state)

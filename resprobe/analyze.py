@@ -1,0 +1,225 @@
+"""Run analyses on recorded data and write what they give; needs neither the model nor torch."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from resprobe import registry
+from resprobe.errors import InputError, UnknownNameError
+from resprobe.result import Analysis, Input, Result
+from resprobe.store.reader import grouping, is_run
+from resprobe.store.reader import open as open_tree
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# Collects what is missing of a run: called with the run and the quantities to ask for.
+Collector = Callable[[Path, tuple[str, ...]], None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """An analysis that was run: its name, where its files are, and what it gave."""
+
+    name: str
+    folder: Path
+    result: Result
+
+
+def split_words(words: Sequence[str]) -> tuple[str | None, list[Path]]:
+    """Tell the name of an analysis from inputs: the first word is a name if it is registered.
+
+    Raises:
+        UnknownNameError: the first word is neither an analysis nor a path.
+        InputError: no input is given.
+    """
+    known = registry.entries("analyses")
+    name = words[0] if words and words[0] in known else None
+    inputs = [Path(word) for word in words[int(name is not None):]]
+    if name is None and words and not inputs[0].exists():
+        raise UnknownNameError(
+            "analysis or INPUT (no such path exists)", words[0], known
+        )
+    if not inputs:
+        raise InputError("give at least one INPUT: a run directory or an .h5 file.")
+    missing = [str(path) for path in inputs if not path.exists()]
+    if missing:
+        raise InputError(f"{missing[0]} does not exist; give a run directory or an .h5 file.")
+    return name, inputs
+
+
+def analyze(
+    name: str | None,
+    inputs: Sequence[Path],
+    out: Path | None,
+    *,
+    collector: Collector,
+) -> tuple[list[Written], list[str]]:
+    """Run one analysis, or every one whose families are there, and write the results.
+
+    Args:
+        name: of the analysis; None for all that the data allow.
+        inputs: run directories or files.
+        out: where to write; by default beside a single input, or `./NAME/` for several.
+        collector: called for a run that lacks a family of a named analysis.
+
+    Returns:
+        What was written, and one sentence for each analysis that lacks data.
+
+    Raises:
+        InputError: an input is damaged, or lacks what a named analysis needs and can't collect.
+    """
+    if name is not None:
+        analysis: Analysis = registry.load("analyses", name)
+        for path in inputs:
+            _complete(path, analysis, collector)
+        trees = [open_tree(path) for path in inputs]
+        return [_run(analysis, inputs, trees, out)], []
+    trees = [open_tree(path) for path in inputs]
+    written, lacking = [], []
+    for offered in registry.entries("analyses"):
+        analysis = registry.load("analyses", offered)
+        missing = [
+            (path, absent)
+            for path, tree in zip(inputs, trees, strict=True)
+            if (absent := _absent(tree, analysis))
+        ]
+        if missing:
+            path, absent = missing[0]
+            lacking.append(f"{offered} needs {' and '.join(absent)}: {_remedy(path, absent)}")
+        else:
+            folder = None if out is None else out / offered
+            written.append(_run(analysis, inputs, trees, folder))
+    return written, lacking
+
+
+def describe(path: Path, tree: xr.DataTree, families: Sequence[str]) -> Input:
+    """Give one input as an analysis sees it, at the last checkpoint that has all `families`.
+
+    Raises:
+        InputError: no checkpoint has them all.
+    """
+    step, node = _node(tree, families, path)
+    recipe_text = tree.attrs.get("recipe")
+    group = {"group": str(tree.attrs.get("source", path.resolve()))}
+    if isinstance(recipe_text, str):
+        group = grouping(tomllib.loads(recipe_text))
+    seed = group.get("seed", tree.attrs.get("seed"))
+    return Input(
+        label=path.resolve().name.removesuffix(".h5"),
+        tree=tree,
+        families={name: node[name].to_dataset() for name in families},
+        step=step,
+        group=str(group["group"]),
+        seed=None if seed is None else int(seed),
+    )
+
+
+def write(result: Result, folder: Path) -> None:
+    """Write dataset.nc, figure-*.svg and .png, verdict.json and summary.txt.
+
+    Figures of an earlier result are removed; nothing else in the folder is touched.
+
+    Raises:
+        InputError: the folder can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in (*folder.glob("figure-*.svg"), *folder.glob("figure-*.png")):
+            old.unlink()
+        unborn = folder / ".dataset.nc.new"
+        result.dataset.to_netcdf(unborn, engine="h5netcdf")
+        unborn.replace(folder / "dataset.nc")
+        for name, figure in result.figures.items():
+            figure.savefig(folder / f"figure-{name}.svg", metadata={"Date": None})
+            figure.savefig(folder / f"figure-{name}.png", dpi=150)
+        verdict = json.dumps(result.verdict, indent=2, default=str)
+        (folder / "verdict.json").write_text(verdict + "\n", encoding="utf-8")
+        (folder / "summary.txt").write_text(result.summary.rstrip() + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{folder} can't be written ({error}); give another -o.") from error
+
+
+def _run(
+    analysis: Analysis, inputs: Sequence[Path], trees: Sequence[xr.DataTree], out: Path | None
+) -> Written:
+    seen = [
+        describe(path, tree, analysis.families) for path, tree in zip(inputs, trees, strict=True)
+    ]
+    result = analysis.function(seen)
+    folder = out if out is not None else _folder(analysis.name, inputs)
+    write(result, folder)
+    return Written(analysis.name, folder, result)
+
+
+def _folder(name: str, inputs: Sequence[Path]) -> Path:
+    if len(inputs) > 1:
+        return Path(name)
+    if inputs[0].is_dir():
+        return inputs[0] / "analyses" / name
+    return inputs[0].with_name(f"{inputs[0].stem}.analyses") / name
+
+
+def _complete(path: Path, analysis: Analysis, collector: Collector) -> None:
+    """Collect what a named analysis lacks, where model and data are at hand."""
+    tree = open_tree(path)
+    absent = _absent(tree, analysis)
+    tree.close()
+    if not absent:
+        return
+    if not (path.is_dir() and is_run(path)):
+        raise InputError(
+            f"{path} lacks {' and '.join(absent)}, which {analysis.name} needs: "
+            f"{_remedy(path, absent)}"
+        )
+    from resprobe.quantities.quantity import of_family
+
+    wanted = tuple(
+        next(q.name for q in of_family(family) if q.measured_by) for family in absent
+    )
+    collector(path, wanted)
+
+
+def _absent(tree: xr.DataTree, analysis: Analysis) -> list[str]:
+    """Give the families that no single checkpoint of the input has together with the others."""
+    best = list(analysis.families)
+    for _, node in _checkpoints(tree):
+        absent = [name for name in analysis.families if name not in node.children]
+        if len(absent) < len(best) or not absent:
+            best = absent
+    return best
+
+
+def _checkpoints(tree: xr.DataTree) -> list[tuple[int | None, xr.DataTree]]:
+    """Give the places where families lie: a lone file itself, or each collected checkpoint."""
+    steps = sorted(child for child in tree.children if child.startswith("step-"))
+    if not steps:
+        return [(None, tree)]
+    return [(int(name.removeprefix("step-")), tree[name]) for name in steps]
+
+
+def _node(
+    tree: xr.DataTree, families: Sequence[str], path: Path
+) -> tuple[int | None, xr.DataTree]:
+    for step, node in reversed(_checkpoints(tree)):
+        if all(name in node.children for name in families):
+            return step, node
+    absent = [f for f in families if all(f not in n.children for _, n in _checkpoints(tree))]
+    raise InputError(f"{path} lacks {' and '.join(absent or families)}: {_remedy(path, absent)}")
+
+
+def _remedy(path: Path, absent: Sequence[str]) -> str:
+    if path.is_dir():
+        return f"run `resprobe collect {path}`."
+    from resprobe.quantities.quantity import of_family
+
+    names = [of_family(family)[0].name for family in absent if of_family(family)]
+    asked = " ".join(f"--quantity +{name}" for name in names)
+    return (
+        f"run `resprobe collect --model … --weights … --data … {asked} -o {path}` with its model."
+    )

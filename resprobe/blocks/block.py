@@ -1,0 +1,113 @@
+"""The words for a residual block, and what a search for blocks gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from resprobe.blocks.program import Call
+
+SKIPS = ("identity", "projection", "padded", "pooled", "scaled", "none")
+
+
+class Source(NamedTuple):
+    """Where a running forward pass shows a tensor: as a call's result or a model's argument."""
+
+    call: Call | None
+    argument: int | None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A residual block `x_out = I(s + G)` with `s = skip(x)`, or a unit of a plain network.
+
+    Attributes:
+        name: path of the innermost module whose forward ran the addition (`model` for the root),
+            with `:0`, `:1` … where several share it; unique in a network.
+        stage: counts runs of blocks of one output shape.
+        index: counts blocks over the network, from 0.
+        index_in_stage: counts blocks within the stage, from 0.
+        skip: one of `SKIPS`; `none` for a unit of a plain network, whose G is its output and
+            whose s is the parameter-free padded shortcut of x.
+        activation: "post" if I is an activation run by the block itself, else "pre".
+        scale: the number that the branch was multiplied by last, 1.0 if none: the step size h.
+        input_shape: of x, without the sample dimension.
+        output_shape: of s, G and their sum, without the sample dimension.
+        parameters: names of the parameters that the branch reads.
+        input, shortcut, branch, output: their values in the recorded program; of a unit of a
+            plain network `shortcut` is None.
+        resume: the operation at which the program goes on after s + G was formed.
+        addition: the Python call that adds, None for a unit of a plain network.
+        branch_first: whether the branch is the addition's first operand.
+        source: where a running forward pass shows x.
+        module: path of the module (of a plain unit: the unit).
+    """
+
+    name: str
+    stage: int
+    index: int
+    index_in_stage: int
+    skip: str
+    activation: str
+    scale: float
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    parameters: tuple[str, ...]
+    input: int
+    shortcut: int | None
+    branch: int
+    output: int
+    resume: int
+    addition: Call | None
+    branch_first: bool
+    source: Source
+    module: str
+
+    @property
+    def transition(self) -> bool:
+        """Whether the block changes the shape of the features."""
+        return self.input_shape != self.output_shape
+
+    @property
+    def elements(self) -> int:
+        """How many numbers one sample's G has."""
+        count = 1
+        for size in self.output_shape:
+            count *= size
+        return count
+
+
+class Refusal(NamedTuple):
+    """An addition that is no residual block, and why."""
+
+    addition: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The blocks of a network, in the order of execution; iterable.
+
+    Attributes:
+        blocks: the blocks.
+        refused: every other addition of two tensors with the reason why it is no block.
+    """
+
+    blocks: tuple[Block, ...]
+    refused: tuple[Refusal, ...]
+
+    def __iter__(self) -> Iterator[Block]:
+        return iter(self.blocks)
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def __getitem__(self, index: int) -> Block:
+        return self.blocks[index]
+
+    @property
+    def plain(self) -> bool:
+        """Whether these are the units of a plain network."""
+        return bool(self.blocks) and all(block.skip == "none" for block in self.blocks)

@@ -1,0 +1,407 @@
+"""Find the residual blocks of a network from one recorded forward pass.
+
+An addition is a block where one operand is the other's ancestor through a short path (identity,
+slice, pad, pooling, 1×1 projection, norm, scaling) while the other went through parameters. Names
+and library classes play no part; values are never looked at.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from resprobe.blocks.block import Block, Blocks, Refusal, Source
+from resprobe.blocks.program import ModuleCall, Operation, Program, Ref, record
+from resprobe.errors import InputError
+
+aten = torch.ops.aten
+
+_ADDITIONS = {aten.add.Tensor, aten.add_.Tensor}
+_POOLS = {
+    aten.avg_pool1d.default,
+    aten.avg_pool2d.default,
+    aten.avg_pool3d.default,
+    aten.max_pool2d_with_indices.default,
+    aten.max_pool3d_with_indices.default,
+}
+_PADS = {aten.constant_pad_nd.default, aten.cat.default}
+_NORMS = {
+    aten.native_batch_norm.default,
+    aten._native_batch_norm_legit.default,
+    aten._native_batch_norm_legit_no_training.default,
+    aten.cudnn_batch_norm.default,
+    aten.miopen_batch_norm.default,
+    aten._batch_norm_with_update.default,
+    aten._batch_norm_no_update.default,
+    aten.native_layer_norm.default,
+    aten.native_group_norm.default,
+}
+_VIEWS = {
+    aten.alias.default,
+    aten.clone.default,
+    aten.detach.default,
+    aten.view.default,
+    aten._unsafe_view.default,
+    aten.permute.default,
+    aten.transpose.int,
+    aten.t.default,
+    aten._to_copy.default,
+}
+_SLICES = {aten.slice.Tensor}
+_SCALINGS = {aten.mul.Tensor, aten.mul_.Tensor, aten.div.Tensor, aten.div_.Tensor}
+_ACTIVATIONS = {
+    aten.relu.default,
+    aten.relu_.default,
+    aten.leaky_relu.default,
+    aten.leaky_relu_.default,
+    aten.gelu.default,
+    aten.silu.default,
+    aten.silu_.default,
+    aten.elu.default,
+    aten.elu_.default,
+    aten.hardtanh.default,
+    aten.hardtanh_.default,
+    aten.tanh.default,
+    aten.sigmoid.default,
+}
+
+
+def find_blocks(model: nn.Module, *example_inputs: Any, **example_kwargs: Any) -> Blocks:
+    """Find the residual blocks of `model`, or the units that a plain network declares.
+
+    One forward pass is run in evaluation mode without gradients; mode, parameters, buffers and
+    random state are left as they were.
+
+    Args:
+        model: any eager module. A plain network has no additions; if it carries `plain_units`, a
+            tuple of module paths, these are its blocks, with skip `none`.
+        *example_inputs: positional arguments of its forward.
+        **example_kwargs: keyword arguments of its forward.
+
+    Returns:
+        The blocks in the order of execution, and every refused addition with its reason.
+
+    Raises:
+        InputError: the model is compiled, scripted or runs under autocast, or `plain_units` names
+            a module that does not exist or did not run.
+    """
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        with torch.no_grad():
+            # No tensor is kept: the blocks follow from the structure alone.
+            program = record(model, example_inputs, example_kwargs, keep=())
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    return discover(model, program)
+
+
+def discover(model: nn.Module, program: Program) -> Blocks:
+    """Find the blocks of `model` in a program that was recorded from it."""
+    analysis = _Provenance(program)
+    found: list[Block] = []
+    refused: list[Refusal] = []
+    for index, op in enumerate(program.operations):
+        if op.function not in _ADDITIONS:
+            continue
+        outcome = _judge(analysis, index, op)
+        if isinstance(outcome, str):
+            refused.append(Refusal(f"{op.module or 'model'} (operation {index})", outcome))
+        else:
+            found.append(outcome)
+    units = getattr(model, "plain_units", None)
+    if not found and units:
+        found = _plain_units(model, program, tuple(units))
+    return Blocks(tuple(_placed(_named(found))), tuple(refused))
+
+
+class _Provenance:
+    """Who made each value, from what, and through which parameters."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.maker: dict[int, int] = {}
+        self.readers: dict[int, list[int]] = {}
+        self.ancestors: dict[int, int] = dict.fromkeys(program.inputs, 0)
+        self.learned: set[int] = set()  # values made of parameters alone
+        inputs = _mask(program.inputs)
+        for index, op in enumerate(program.operations):
+            above = 0
+            sources = (*op.reads, *(old for old, _ in op.renames))
+            for value in sources:
+                above |= self.ancestors.get(value, 0) | (1 << value)
+            for value in op.reads:
+                self.readers.setdefault(value, []).append(index)
+            for value in op.writes:
+                self.maker[value] = index
+                self.ancestors[value] = above
+                parametric = op.parameters or any(v in self.learned for v in op.reads)
+                if parametric and not above & inputs:
+                    self.learned.add(value)
+
+    def is_ancestor(self, value: int, of: int) -> bool:
+        """Whether `of` was computed from `value`."""
+        return bool(self.ancestors.get(of, 0) >> value & 1)
+
+    def path(self, source: int, end: int) -> list[int]:
+        """Give the operations through which `end` was computed from `source`."""
+        above = self.ancestors.get(end, 0) | (1 << end)
+        return sorted(
+            {
+                index
+                for value, index in self.maker.items()
+                if above >> value & 1 and self.is_ancestor(source, value)
+            }
+        )
+
+    def learns(self, index: int) -> bool:
+        """Whether an operation uses parameters, directly or computed ones."""
+        op = self.program.operations[index]
+        return bool(op.parameters) or any(value in self.learned for value in op.reads)
+
+    def depends_on_input(self, value: int) -> bool:
+        """Whether a value depends on the model's arguments."""
+        return value in self.program.inputs or any(
+            self.is_ancestor(source, value) for source in self.program.inputs
+        )
+
+
+def _mask(values: Iterable[int]) -> int:
+    mask = 0
+    for value in values:
+        mask |= 1 << value
+    return mask
+
+
+class _Skip(NamedTuple):
+    source: int
+    kind: str
+
+
+def _judge(known: _Provenance, index: int, op: Operation) -> Block | str:
+    """Give the block that an addition makes, or the reason why it makes none."""
+    program = known.program
+    operands = [arg.value if isinstance(arg, Ref) else None for arg in op.args[:2]]
+    if None in operands or len(operands) < 2:
+        return "an operand is a parameter or a constant: a bias or a positional embedding"
+    first, second = (int(value) for value in operands if value is not None)
+    if op.kwargs.get("alpha", 1) != 1:
+        return "an addition with a factor (alpha) on one operand"
+    if program.shapes[first] != program.shapes[second]:
+        return "operands of different shapes: a bias, a mask or a gate"
+    if not program.dtypes[first].is_floating_point or len(program.shapes[first]) < 2:
+        return "not an addition of features of samples"
+    if not (known.depends_on_input(first) and known.depends_on_input(second)):
+        return "an operand does not depend on the input: a positional embedding or a constant"
+    candidates = []
+    for shortcut, branch in ((first, second), (second, first)):
+        skip = _skip_of(known, shortcut, branch)
+        if skip is not None:
+            candidates.append((skip, shortcut, branch))
+    if not candidates:
+        return "neither operand is the other's ancestor through a short path"
+    if len(candidates) == 2:
+        return "both operands reach a common ancestor by a short path: an average of branches"
+    skip, shortcut, branch = candidates[0]
+    total = op.writes[0]
+    output, activation = _activated(known, index, total)
+    return Block(
+        name=op.module or "model",
+        stage=0,
+        index=index,
+        index_in_stage=0,
+        skip=skip.kind,
+        activation=activation,
+        scale=_scale(known, branch),
+        input_shape=program.shapes[skip.source][1:],
+        output_shape=program.shapes[total][1:],
+        parameters=_parameters(known, skip.source, branch),
+        input=skip.source,
+        shortcut=shortcut,
+        branch=branch,
+        output=output,
+        resume=index + 1,
+        addition=op.call,
+        branch_first=branch == first,
+        source=_source(program, skip.source),
+        module=op.module,
+    )
+
+
+def _skip_of(known: _Provenance, shortcut: int, branch: int) -> _Skip | None:
+    """Walk back from one operand through short steps to the nearest ancestor of the other."""
+    steps: list[str] = []
+    value = shortcut
+    while True:
+        if known.is_ancestor(value, branch) and _learned_path(known, value, branch):
+            return _Skip(value, _kind(steps))
+        if value not in known.maker:
+            return None
+        op = known.program.operations[known.maker[value]]
+        step = _short_step(known, op, value)
+        if step is None:
+            return None
+        value = next(v for v in op.reads if known.depends_on_input(v))
+        steps.append(step)
+
+
+def _learned_path(known: _Provenance, source: int, end: int) -> bool:
+    return any(known.learns(index) for index in known.path(source, end))
+
+
+def _short_step(known: _Provenance, op: Operation, value: int) -> str | None:
+    """Name the kind of a step that a skip may take, None for any other operation."""
+    sources = [v for v in op.reads if known.depends_on_input(v)]
+    if len(sources) != 1:
+        return None
+    if op.function in _VIEWS:
+        return "identity"
+    if op.function in _SLICES or op.function in _POOLS:
+        return "pooled"
+    if op.function in _PADS:
+        return "padded"
+    if op.function in _NORMS and op.writes[0] == value:
+        return "norm"
+    if op.function in _SCALINGS:
+        return "scaled"
+    if op.function is aten.convolution.default and _is_pointwise(op):
+        return "projection"
+    return None
+
+
+def _is_pointwise(op: Operation) -> bool:
+    weight = op.args[1]
+    return isinstance(weight, torch.Tensor) and all(size == 1 for size in weight.shape[2:])
+
+
+def _kind(steps: list[str]) -> str:
+    for step, kind in (
+        ("projection", "projection"),
+        ("padded", "padded"),
+        ("pooled", "pooled"),
+        ("scaled", "scaled"),
+        ("norm", "scaled"),
+    ):
+        if step in steps:
+            return kind
+    return "identity"
+
+
+def _activated(known: _Provenance, index: int, total: int) -> tuple[int, str]:
+    """Give the block's output and whether its own activation follows the addition."""
+    operations = known.program.operations
+    block = operations[index]
+    readers = known.readers.get(total, [])
+    if len(readers) == 1:
+        after = operations[readers[0]]
+        inside = after.scope == block.scope or (
+            block.module != "" and after.module.startswith(block.module + ".")
+        )
+        if after.function in _ACTIVATIONS and inside:
+            return after.writes[0], "post"
+    return total, "pre"
+
+
+def _scale(known: _Provenance, branch: int) -> float:
+    if branch in known.maker:
+        op = known.program.operations[known.maker[branch]]
+        if op.function in (aten.mul.Tensor, aten.mul_.Tensor):
+            factors = [arg for arg in op.args if isinstance(arg, int | float)]
+            if factors:
+                return float(factors[0])
+    return 1.0
+
+
+def _parameters(known: _Provenance, source: int, branch: int) -> tuple[str, ...]:
+    names: dict[str, None] = {}
+    for index in known.path(source, branch):
+        names.update(dict.fromkeys(known.program.operations[index].parameters))
+    return tuple(names)
+
+
+def _source(program: Program, value: int) -> Source:
+    argument = program.inputs.index(value) if value in program.inputs else None
+    return Source(program.produced_by.get(value), argument)
+
+
+def _plain_units(model: nn.Module, program: Program, units: tuple[str, ...]) -> list[Block]:
+    known = dict(model.named_modules())
+    calls: dict[str, ModuleCall] = {call.path: call for call in program.modules}
+    found = []
+    for path in units:
+        if path not in known or path not in calls:
+            raise InputError(
+                f"plain_units names {path!r}, which is "
+                f"{'no module of the model' if path not in known else 'never called'}; "
+                "give the paths of modules that run in every forward pass."
+            )
+        call = calls[path]
+        if call.input is None or call.output is None:
+            raise InputError(f"the plain unit {path!r} must map one tensor to one tensor.")
+        names = [f"{path}.{name}" for name, _ in known[path].named_parameters()]
+        found.append(
+            Block(
+                name=path,
+                stage=0,
+                index=call.stop,
+                index_in_stage=0,
+                skip="none",
+                activation="pre",
+                scale=1.0,
+                input_shape=program.shapes[call.input][1:],
+                output_shape=program.shapes[call.output][1:],
+                parameters=tuple(names),
+                input=call.input,
+                shortcut=None,
+                branch=call.output,
+                output=call.output,
+                resume=call.stop,
+                addition=None,
+                branch_first=True,
+                source=Source(None, None),
+                module=path,
+            )
+        )
+    return sorted(found, key=lambda block: block.index)
+
+
+@dataclass
+class _Stage:
+    shape: tuple[int, ...] | None = None
+    number: int = -1
+    count: int = 0
+
+
+def _named(blocks: list[Block]) -> list[Block]:
+    """Number the blocks that share a module's path, in the order of execution."""
+    shared = Counter(block.name for block in blocks)
+    seen: Counter[str] = Counter()
+    named = []
+    for block in blocks:
+        name = block.name
+        if shared[name] > 1:
+            named.append(replace(block, name=f"{name}:{seen[name]}"))
+            seen[name] += 1
+        else:
+            named.append(block)
+    return named
+
+
+def _placed(blocks: list[Block]) -> list[Block]:
+    """Count the blocks over the network and within runs of one output shape."""
+    placed = []
+    stage = _Stage()
+    for index, block in enumerate(blocks):
+        if block.output_shape != stage.shape:
+            stage = _Stage(block.output_shape, stage.number + 1, 0)
+        placed.append(
+            replace(block, index=index, stage=stage.number, index_in_stage=stage.count)
+        )
+        stage.count += 1
+    return placed

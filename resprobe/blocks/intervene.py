@@ -1,0 +1,138 @@
+"""Interventions on a block by replay of the rest of the forward pass."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch.nn.functional as F  # noqa: N812 - the field's name for it
+from torch import nn
+
+from resprobe.blocks.discover import discover
+from resprobe.blocks.program import Program, record
+from resprobe.errors import ViolationError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from torch import Tensor
+
+    from resprobe.blocks.block import Block, Blocks
+
+
+def shortcut_of(block: Block, x: Tensor) -> Tensor:
+    """Give the parameter-free padded shortcut of a plain unit: subsample, then zero channels.
+
+    Args:
+        block: a unit of a plain network.
+        x: `(sample, channel, …)`, the unit's input.
+
+    Returns:
+        `(sample, …)` of the block's output shape: every k-th place of each spatial dimension, and
+        the channels padded with zeros on both sides alike (He et al. 2016, option A).
+
+    Raises:
+        ViolationError: the output shape is not reached by subsampling and padding.
+    """
+    wanted = block.output_shape
+    if tuple(x.shape[1:]) == wanted:
+        return x
+    places: list[Any] = [slice(None), slice(None)]
+    for size, target in zip(x.shape[2:], wanted[1:], strict=True):
+        places.append(slice(None, None, -(-size // target)))
+    subsampled = x[tuple(places)]
+    missing = wanted[0] - x.shape[1]
+    if missing < 0 or tuple(subsampled.shape[2:]) != wanted[1:]:
+        raise ViolationError(
+            f"block {block.name}: no parameter-free shortcut leads from features of shape "
+            f"{tuple(x.shape[1:])} to {wanted}."
+        )
+    before = missing // 2
+    pad = [0, 0] * (x.dim() - 2) + [before, missing - before]
+    return F.pad(subsampled, pad)
+
+
+class Runner:
+    """Runs batches through a model and gives the tensors of its blocks and lesioned outputs.
+
+    A first recording finds the blocks; later batches keep just the tensors that the blocks and
+    the replays need, so memory does not grow with depth beyond these.
+
+    Args:
+        model: an eager module, in the mode it is to be measured in.
+        example: one batch `(sample, …)`.
+    """
+
+    def __init__(self, model: nn.Module, example: Tensor) -> None:
+        self.model = model
+        self._program = record(model, (example,))
+        self.blocks: Blocks = discover(model, self._program)
+        self._structure = self._program.structure()
+
+    def run(self, batch: Tensor, *, replays: bool = True) -> Pass:
+        """Run one batch, keeping what norms (and, with `replays`, interventions) need.
+
+        Raises:
+            ViolationError: the model took another way through its operations than with the
+                example, so that its blocks are not the same.
+        """
+        program = record(self.model, (batch,), keep=self._needed(replays))
+        if program.structure() != self._structure:
+            raise ViolationError(
+                "the model runs other operations for this batch than for the first one, so its "
+                "blocks are not the same; measure batches on which its control flow agrees."
+            )
+        return Pass(program, self.blocks)
+
+    def kept_bytes(self, samples: int, *, replays: bool = True) -> int:
+        """Give how many bytes of tensors a batch of `samples` keeps for its blocks."""
+        program = self._program
+        total = 0
+        for value in self._needed(replays):
+            elements = 1
+            for size in program.shapes[value][1:]:
+                elements *= size
+            total += samples * elements * program.dtypes[value].itemsize
+        return total
+
+    def _needed(self, replays: bool) -> set[int]:
+        program = self._program
+        needed: set[int] = set()
+        for block in self.blocks:
+            needed |= {block.input, block.branch}
+            if block.shortcut is not None:
+                needed.add(block.shortcut)
+            if replays:
+                needed |= program.live(block.resume, {_sum_of(program, block)})
+        return needed
+
+
+class Pass:
+    """One recorded batch: the tensors of its blocks, its output, and its lesioned outputs."""
+
+    def __init__(self, program: Program, blocks: Blocks) -> None:
+        self._program = program
+        self.blocks = blocks
+        self.output: Any = program.result
+
+    def tensors(self, block: Block) -> tuple[Tensor, Tensor, Tensor]:
+        """Give x, s and G of a block, each `(sample, …)`."""
+        kept = self._program.kept
+        x = kept[block.input]
+        s = shortcut_of(block, x) if block.shortcut is None else kept[block.shortcut]
+        return x, s, kept[block.branch]
+
+    def replace_sum(self, block: Block, total: Tensor) -> Any:
+        """Give the model's output with `total` in the place of the block's s + G."""
+        return self._program.replay(block.resume, {_sum_of(self._program, block): total})
+
+    def lesion(self, block: Block) -> Any:
+        """Give the model's output with the block's branch dropped and its skip kept."""
+        _, s, _ = self.tensors(block)
+        return self.replace_sum(block, s)
+
+
+def _sum_of(program: Program, block: Block) -> int:
+    """Give the value of s + G, before the block's own activation."""
+    if block.addition is None and block.shortcut is None:
+        return block.output
+    return program.operations[block.resume - 1].writes[0]

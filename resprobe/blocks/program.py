@@ -1,0 +1,543 @@
+"""One forward pass as a straight-line program of aten operations with provenance.
+
+A `TorchDispatchMode` sees every operation that eager PyTorch runs, through ordinary Python control
+flow, and the module stack says where each one ran. Values are in static single assignment: an
+in-place write gives the tensor, and every other tensor on its storage, a new value. From the
+program come the blocks (`discover`), the function of a branch, and the replay of a suffix after an
+intervention.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from resprobe.errors import InputError, ViolationError
+
+aten = torch.ops.aten
+
+# Operations that write to arguments without saying so in their schema: training-mode BatchNorm
+# updates its running statistics (argument 3 and 4).
+_HIDDEN_WRITES = {aten.native_batch_norm.default: (3, 4)}
+
+
+class Ref(NamedTuple):
+    """Stands in recorded arguments for the value with this number."""
+
+    value: int
+
+
+class Call(NamedTuple):
+    """The `ordinal`-th call of a function of the Python interface during the forward pass."""
+
+    function: Callable[..., Any]
+    ordinal: int
+
+
+@dataclass(slots=True)
+class Operation:
+    """One executed aten operation.
+
+    Attributes:
+        function: the overload, such as `aten.add.Tensor`.
+        args, kwargs: as executed, each recorded tensor replaced by a `Ref`; parameters, buffers
+            and constants stand as themselves.
+        result: like what it returned, tensors replaced by `Ref`.
+        reads: numbers of the values it read.
+        writes: numbers of the values it made, in-place results included.
+        renames: `(old, new)` values of tensors that it overwrote, aliases included.
+        module: path of the innermost module whose forward ran it ("" for the root).
+        scope: which entry of a module this was, so that two calls of one module differ.
+        call: the Python call that ran it, None where none was seen.
+        parameters: names of the parameters among its arguments.
+    """
+
+    function: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    result: Any
+    reads: tuple[int, ...]
+    writes: tuple[int, ...]
+    renames: tuple[tuple[int, int], ...]
+    module: str
+    scope: int
+    call: Call | None
+    parameters: tuple[str, ...]
+
+
+class ModuleCall(NamedTuple):
+    """One call of a module's forward: its first tensor argument and its result as values."""
+
+    path: str
+    input: int | None
+    output: int | None
+    start: int
+    stop: int
+
+
+@dataclass
+class Program:
+    """A recorded forward pass.
+
+    Attributes:
+        operations: in the order of execution.
+        output: like the model's result, tensors replaced by `Ref`.
+        result: what the model returned.
+        shapes: shape of each value.
+        dtypes: dtype of each value.
+        inputs: values of the tensor arguments of the model.
+        kept: tensors of the values that were to be kept, as they were when made.
+        modules: the calls of modules, in the order of their ends.
+        produced_by: value to the Python call that returned it, with its place in the result.
+    """
+
+    operations: list[Operation] = field(default_factory=list)
+    output: Any = None
+    result: Any = None
+    shapes: list[tuple[int, ...]] = field(default_factory=list)
+    dtypes: list[torch.dtype] = field(default_factory=list)
+    inputs: list[int] = field(default_factory=list)
+    kept: dict[int, Tensor] = field(default_factory=dict)
+    modules: list[ModuleCall] = field(default_factory=list)
+    produced_by: dict[int, Call] = field(default_factory=dict)
+
+    def structure(self) -> tuple[Any, ...]:
+        """Give what must be equal for two recordings to have the same blocks and values."""
+        return tuple((op.function, op.reads, op.writes, op.renames) for op in self.operations)
+
+    def live(self, start: int, made: Collection[int] = ()) -> set[int]:
+        """Give the values that operations from `start` on, or the output, need from before.
+
+        Args:
+            start: index of the first operation to run.
+            made: values that will be put in place by an intervention.
+        """
+        defined = set(made)
+        needed: set[int] = set()
+        for op in self.operations[start:]:
+            needed.update(v for v in op.reads if v not in defined)
+            needed.update(old for old, _ in op.renames if old not in defined)
+            defined.update(op.writes)
+        needed.update(v for v in refs(self.output) if v not in defined)
+        return needed
+
+    def replay(
+        self, start: int, values: Mapping[int, Tensor], *, output: Any = None
+    ) -> Any:
+        """Run the operations from `start` on and give the model's output.
+
+        The same aten operations run on the same kept tensors, so an unchanged value gives the
+        recorded output to the bit.
+
+        Args:
+            start: index of the first operation to run.
+            values: the intervention: value to tensor, put in the place of what was recorded.
+                They are not written to.
+            output: structure of `Ref` to give instead of the model's output.
+
+        Raises:
+            ViolationError: a value that is needed was not kept.
+        """
+        wanted = self.output if output is None else output
+        environment = self._initial(start, values)
+        last = self._last_use(start, wanted)
+        with torch.no_grad():
+            for index in range(start, len(self.operations)):
+                op = self.operations[index]
+                args = substitute(op.args, environment)
+                kwargs = substitute(op.kwargs, environment)
+                result = op.function(*args, **kwargs)
+                for old, new in op.renames:
+                    if old in environment:
+                        environment[new] = environment[old]
+                _bind(op.result, result, environment)
+                for value in last.get(index, ()):
+                    environment.pop(value, None)
+        return substitute(wanted, environment)
+
+    def _initial(self, start: int, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """Give the tensors a replay starts from; those that it overwrites as private copies."""
+        environment = dict(values)
+        for value in self.live(start, values):
+            if value not in self.kept:
+                raise ViolationError(
+                    f"replay from operation {start} needs value {value}, which was not kept; "
+                    "record again keeping what `live` names."
+                )
+            environment[value] = self.kept[value]
+        overwritten = self._overwritten(start, environment)
+        if not overwritten:
+            return environment
+        storages = {environment[v].untyped_storage()._cdata for v in overwritten}
+        copies: dict[int, Tensor] = {}
+        for value, tensor in environment.items():
+            storage = tensor.untyped_storage()
+            if storage._cdata in storages:
+                environment[value] = _copy_with_aliases(tensor, copies)
+        return environment
+
+    def _overwritten(self, start: int, environment: Mapping[int, Tensor]) -> set[int]:
+        """Give the values of `environment` whose storage the operations from `start` write to."""
+        origin = {value: value for value in environment}
+        found = set()
+        for op in self.operations[start:]:
+            for old, new in op.renames:
+                if old in origin:
+                    found.add(origin[old])
+                    origin[new] = origin[old]
+        # A view made during the replay writes through to the tensor that it views.
+        aliases = {value: {value} for value in environment}
+        for op in self.operations[start:]:
+            if op.function.is_view:
+                for old in op.reads:
+                    for new in op.writes:
+                        if old in aliases:
+                            aliases[new] = aliases[old]
+            for old, _ in op.renames:
+                found |= aliases.get(old, set())
+        return {value for value in found if value in environment}
+
+    def _last_use(self, start: int, wanted: Any) -> dict[int, list[int]]:
+        """Give, by operation, the values that nothing reads after it."""
+        last: dict[int, int] = {}
+        for index in range(start, len(self.operations)):
+            op = self.operations[index]
+            for value in (*op.reads, *op.writes, *(old for old, _ in op.renames)):
+                last[value] = index
+        keep = set(refs(wanted))
+        dropped: dict[int, list[int]] = {}
+        for value, index in last.items():
+            if value not in keep:
+                dropped.setdefault(index, []).append(value)
+        return dropped
+
+
+def record(
+    model: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    keep: Collection[int] | None = None,
+) -> Program:
+    """Run `model(*args, **kwargs)` once and give the program that it was.
+
+    The model is run as it is (mode, gradients enabled or not); hooks are removed again, also when
+    its forward raises.
+
+    Args:
+        model: any module in eager mode.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        keep: numbers of the values to keep as tensors; None keeps all of them. Values that a
+            later in-place operation overwrites are kept as copies.
+
+    Raises:
+        InputError: the model is compiled, exported, scripted or traced, or runs under autocast,
+            where the executed operations are not those of the model.
+    """
+    _refuse(model)
+    recorder = _Recorder(model, keep)
+    with ExitStack() as stack:
+        for path, module in model.named_modules():
+            enter, leave = recorder.hooks(path)
+            stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
+            stack.callback(
+                module.register_forward_hook(leave, with_kwargs=True, always_call=True).remove
+            )
+        recorder.name_inputs((tuple(args), dict(kwargs or {})))
+        stack.enter_context(recorder.calls)
+        stack.enter_context(recorder)
+        result = model(*args, **(kwargs or {}))
+    recorder.program.output = recorder.number(result)
+    recorder.program.result = result
+    return recorder.program
+
+
+def refs(structure: Any) -> Iterable[int]:
+    """Give the numbers of all `Ref` inside nested tuples, lists and dicts."""
+    if isinstance(structure, Ref):
+        yield structure.value
+    elif isinstance(structure, tuple | list):
+        for item in structure:
+            yield from refs(item)
+    elif isinstance(structure, dict):
+        for item in structure.values():
+            yield from refs(item)
+
+
+def substitute(structure: Any, values: Mapping[int, Any]) -> Any:
+    """Give `structure` with each `Ref` replaced by its entry in `values`."""
+    if isinstance(structure, Ref):
+        return values[structure.value]
+    if isinstance(structure, tuple | list):
+        items = [substitute(item, values) for item in structure]
+        if isinstance(structure, list):
+            return items
+        return type(structure)(*items) if hasattr(structure, "_fields") else tuple(items)
+    if isinstance(structure, dict):
+        return {key: substitute(item, values) for key, item in structure.items()}
+    return structure
+
+
+def _bind(structure: Any, result: Any, environment: dict[int, Tensor]) -> None:
+    if isinstance(structure, Ref):
+        environment[structure.value] = result
+    elif isinstance(structure, tuple | list):
+        for item, part in zip(structure, result, strict=True):
+            _bind(item, part, environment)
+
+
+def _copy_with_aliases(tensor: Tensor, copies: dict[int, Tensor]) -> Tensor:
+    """Copy a tensor's storage once for all tensors that share it."""
+    storage = tensor.untyped_storage()
+    if storage._cdata not in copies:
+        flat = torch.empty(0, dtype=torch.uint8, device=tensor.device)
+        copies[storage._cdata] = flat.set_(storage.clone())
+    copy = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return copy.set_(
+        copies[storage._cdata].untyped_storage(),
+        tensor.storage_offset(),
+        tensor.size(),
+        tensor.stride(),
+    )
+
+
+def _refuse(model: nn.Module) -> None:
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputError(
+            "the model is scripted or traced (torch.jit), whose additions cannot be seen; "
+            "give the eager module it was made from."
+        )
+    if hasattr(model, "_orig_mod"):
+        raise InputError(
+            "the model is compiled (torch.compile), whose fused operations hide the additions; "
+            "give the uncompiled module, model._orig_mod."
+        )
+    if torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        raise InputError("a forward pass can't be recorded inside torch.compile or torch.export.")
+    if any(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")):
+        raise InputError(
+            "a forward pass can't be recorded under autocast, whose cached casts hide parameters; "
+            "leave the autocast context."
+        )
+
+
+class _Calls(TorchFunctionMode):
+    """Numbers the Python calls of each function; the recorder asks which one is running.
+
+    The numbers count calls of one function with tensors only, because training mode adds calls
+    such as `num_batches_tracked.add_(1)` that evaluation mode does not have.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: dict[Callable[..., Any], int] = {}
+        self.running: Call | None = None
+        self.returned: Callable[[Any, Call], None] | None = None
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        call = numbered(func, args, self.counts)
+        if call is None:
+            return func(*args, **(kwargs or {}))
+        self.running = call
+        try:
+            result = func(*args, **(kwargs or {}))
+        finally:
+            self.running = None
+        if self.returned is not None:
+            self.returned(result, call)
+        return result
+
+
+def numbered(
+    func: Callable[..., Any], args: Sequence[Any], counts: dict[Callable[..., Any], int]
+) -> Call | None:
+    """Number this call of `func`, or None for calls that do not count.
+
+    A scalar operand does not count where two operands are expected: training mode makes such
+    calls (`num_batches_tracked.add_(1)`) that evaluation mode does not make.
+    """
+    if len(args) > 1 and isinstance(args[1], int | float) and func in _BOOKKEEPING:
+        return None
+    ordinal = counts.get(func, 0)
+    counts[func] = ordinal + 1
+    return Call(func, ordinal)
+
+
+_BOOKKEEPING = {Tensor.add_, Tensor.add, torch.add, Tensor.__iadd__, Tensor.__add__}
+
+
+class _Recorder(TorchDispatchMode):
+    """Turns the executed operations into a `Program`."""
+
+    def __init__(self, model: nn.Module, keep: Collection[int] | None) -> None:
+        super().__init__()
+        self.program = Program()
+        self.calls = _Calls()
+        self.calls.returned = self._note_call
+        self._keep = keep
+        self._parameters = {id(p): name for name, p in model.named_parameters()}
+        # id -> (weak reference, value): a weak reference tells a reused id from the tensor itself
+        # without holding memory.
+        self._values: dict[int, tuple[weakref.ref[Tensor], int]] = {}
+        self._storages: dict[int, set[int]] = {}
+        self._stack: list[tuple[str, int, int | None, int]] = []
+        self._scopes = 0
+
+    # -- names of tensors -------------------------------------------------------------------
+
+    def name_inputs(self, structure: Any) -> None:
+        """Make a value of every tensor in the model's arguments."""
+        for tensor in _tensors(structure):
+            if self._value(tensor) is None:
+                self.program.inputs.append(self._new(tensor))
+
+    def number(self, structure: Any) -> Any:
+        """Replace the known tensors of a nested structure by `Ref`."""
+        if isinstance(structure, Tensor):
+            value = self._value(structure)
+            return structure if value is None else Ref(value)
+        if isinstance(structure, tuple | list):
+            items = [self.number(item) for item in structure]
+            if isinstance(structure, list):
+                return items
+            return type(structure)(*items) if hasattr(structure, "_fields") else tuple(items)
+        if isinstance(structure, dict):
+            return {key: self.number(item) for key, item in structure.items()}
+        return structure
+
+    def _value(self, tensor: Tensor) -> int | None:
+        entry = self._values.get(id(tensor))
+        return entry[1] if entry is not None and entry[0]() is tensor else None
+
+    def _new(self, tensor: Tensor) -> int:
+        value = len(self.program.shapes)
+        self.program.shapes.append(tuple(tensor.shape))
+        self.program.dtypes.append(tensor.dtype)
+        self._values[id(tensor)] = (weakref.ref(tensor), value)
+        self._storages.setdefault(tensor.untyped_storage()._cdata, set()).add(id(tensor))
+        if self._keep is None or value in self._keep:
+            self.program.kept[value] = tensor.detach()
+        return value
+
+    # -- operations ----------------------------------------------------------------------------
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        recorded_args, recorded_kwargs = self.number(args), self.number(kwargs)
+        reads = tuple(dict.fromkeys(refs((recorded_args, recorded_kwargs))))
+        parameters = tuple(
+            self._parameters[id(t)] for t in _tensors((args, kwargs)) if id(t) in self._parameters
+        )
+        written = _written(func, args, kwargs)
+        for tensor in written:
+            self._preserve(tensor)
+        result = func(*args, **kwargs)
+        renames = self._rename(written)
+        fresh = [t for t in _tensors(result) if self._value(t) is None]
+        made = [self._new(tensor) for tensor in fresh]
+        path, scope = (self._stack[-1][0], self._stack[-1][1]) if self._stack else ("", 0)
+        self.program.operations.append(
+            Operation(
+                function=func,
+                args=recorded_args,
+                kwargs=recorded_kwargs,
+                result=self.number(result),
+                reads=reads,
+                writes=(*made, *(new for _, new in renames)),
+                renames=renames,
+                module=path,
+                scope=scope,
+                call=self.calls.running,
+                parameters=parameters,
+            )
+        )
+        return result
+
+    def _preserve(self, target: Tensor) -> None:
+        """Copy the kept values on a storage that is about to be overwritten."""
+        storage = target.untyped_storage()._cdata
+        copies: dict[int, Tensor] = {}
+        for value, tensor in self.program.kept.items():
+            if tensor.untyped_storage()._cdata == storage:
+                self.program.kept[value] = _copy_with_aliases(tensor, copies)
+
+    def _rename(self, written: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
+        """Give every known tensor on an overwritten storage a new value."""
+        renames = []
+        done: set[int] = set()
+        for target in written:
+            for key in sorted(self._storages.get(target.untyped_storage()._cdata, ())):
+                entry = self._values.get(key)
+                tensor = entry[0]() if entry is not None else None
+                if entry is None or tensor is None or key in done:
+                    continue
+                if tensor.untyped_storage()._cdata != target.untyped_storage()._cdata:
+                    continue
+                done.add(key)
+                renames.append((entry[1], self._new(tensor)))
+        return tuple(renames)
+
+    def _note_call(self, result: Any, call: Call) -> None:
+        if isinstance(result, Tensor):
+            value = self._value(result)
+            if value is not None:
+                self.program.produced_by[value] = call
+
+    # -- modules -------------------------------------------------------------------------------
+
+    def hooks(self, path: str) -> tuple[Callable[..., None], Callable[..., None]]:
+        """Give the hooks that tell when the module at `path` is entered and left."""
+
+        def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+            first = next(iter(_tensors((args, kwargs))), None)
+            value = None if first is None else self._value(first)
+            self._scopes += 1
+            self._stack.append((path, self._scopes, value, len(self.program.operations)))
+
+        def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            _, _, value, start = self._stack.pop()
+            first = next(iter(_tensors(output)), None)
+            result = None if first is None else self._value(first)
+            stop = len(self.program.operations)
+            self.program.modules.append(ModuleCall(path, value, result, start, stop))
+
+        return enter, leave
+
+
+def _tensors(structure: Any) -> Iterable[Tensor]:
+    if isinstance(structure, Tensor):
+        yield structure
+    elif isinstance(structure, tuple | list):
+        for item in structure:
+            yield from _tensors(item)
+    elif isinstance(structure, dict):
+        for item in structure.values():
+            yield from _tensors(item)
+
+
+def _written(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """Give the tensors that an operation overwrites, by its schema."""
+    found: list[Tensor] = []
+    arguments = func._schema.arguments
+    for place, argument in enumerate(arguments):
+        if argument.alias_info is not None and argument.alias_info.is_write:
+            given = args[place] if place < len(args) else kwargs.get(argument.name)
+            found.extend(_tensors(given))
+    for place in _HIDDEN_WRITES.get(func, ()):
+        training = args[5] if len(args) > 5 else kwargs.get("training", False)
+        if training and place < len(args) and isinstance(args[place], Tensor):
+            found.append(args[place])
+    return found

@@ -1,0 +1,163 @@
+"""The instrument proves itself on the model at hand before it measures it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from resprobe.blocks.intervene import Runner
+from resprobe.blocks.program import record
+from resprobe.errors import ViolationError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+def self_test(model: nn.Module, batch: Tensor) -> dict[str, bool]:
+    """Check that recording changes nothing and that replay reproduces the model, to the bit.
+
+    Args:
+        model: an eager module.
+        batch: a few samples, `(sample, …)`, as the model takes them.
+
+    Returns:
+        Check to outcome: outputs, gradients, buffers and random state with recording on and off,
+        in evaluation and in training mode; replay after every block; an intervention that puts
+        the recorded sum in its own place; parameters, modes and hook counts.
+    """
+    before = _state(model, batch)
+    checks: dict[str, bool] = {}
+    for mode in ("eval", "train"):
+        with _mode(model, training=mode == "train"):
+            bare = _gradients(model, batch, lambda: model(batch))
+            seen = _gradients(model, batch, lambda: record(model, (batch,)).result)
+        for name in ("output", "gradients", "buffers", "random state"):
+            checks[f"{name} unchanged in {mode} mode"] = _equal(bare[name], seen[name])
+    with _mode(model, training=False), torch.no_grad():
+        runner = Runner(model, batch)
+        whole = runner.run(batch)
+        checks["replay reproduces the output"] = all(
+            _equal(_flat(whole.replace_sum(block, _sum(whole, block))), _flat(whole.output))
+            for block in runner.blocks
+        )
+        checks["a lesion leaves the recording alone"] = all(
+            whole.lesion(block) is not None
+            and _equal(_flat(whole.replace_sum(block, _sum(whole, block))), _flat(whole.output))
+            for block in runner.blocks
+        )
+    after = _state(model, batch)
+    for name, value in before.items():
+        checks[f"{name} left as they were"] = _equal(value, after[name])
+    return checks
+
+
+def prove(model: nn.Module, batch: Tensor) -> str:
+    """Run `self_test` and give one line to store with the measurements.
+
+    Raises:
+        ViolationError: a check does not hold; it is named.
+    """
+    checks = self_test(model, batch)
+    failed = [name for name, holds in checks.items() if not holds]
+    if failed:
+        raise ViolationError(
+            f"the self-test failed on this model: not '{failed[0]}'"
+            f"{f' (and {len(failed) - 1} more)' if len(failed) > 1 else ''}; nothing was measured, "
+            "because the instrument would misreport it."
+        )
+    return f"{len(checks)} checks hold: " + "; ".join(checks)
+
+
+def _sum(whole: Any, block: Any) -> Tensor:
+    _, s, branch = whole.tensors(block)
+    if block.skip == "none":
+        return branch
+    return branch + s if block.branch_first else s + branch
+
+
+def _gradients(
+    model: nn.Module, batch: Tensor, forward: Callable[[], Any]
+) -> dict[str, list[Tensor]]:
+    """Run forward and backward once; give what must not change and undo what did."""
+    buffers = [buffer.detach().clone() for buffer in model.buffers()]
+    random = _random_state(batch)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    with torch.enable_grad():
+        outputs = _flat(forward())
+        generator = torch.Generator().manual_seed(0)
+        loss = torch.stack(
+            [
+                (out * torch.randn(out.shape, generator=generator).to(out)).sum()
+                for out in outputs
+                if out.requires_grad
+            ]
+        ).sum()
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    state = {
+        "output": [out.detach() for out in outputs],
+        "gradients": [g for g in gradients if g is not None],
+        "buffers": [buffer.detach().clone() for buffer in model.buffers()],
+        "random state": _random_state(batch),
+    }
+    torch.set_rng_state(random[0])
+    if batch.is_cuda:
+        torch.cuda.set_rng_state(random[1], batch.device)
+    with torch.no_grad():
+        for buffer, value in zip(model.buffers(), buffers, strict=True):
+            buffer.copy_(value)
+    return state
+
+
+def _random_state(batch: Tensor) -> list[Tensor]:
+    on_device = [torch.cuda.get_rng_state(batch.device)] if batch.is_cuda else []
+    return [torch.get_rng_state(), *on_device]
+
+
+def _state(model: nn.Module, batch: Tensor) -> dict[str, list[Tensor]]:
+    hooks = [
+        len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
+    ]
+    return {
+        "parameters": [p.detach().clone() for p in model.parameters()],
+        "buffers": [b.detach().clone() for b in model.buffers()],
+        "modes": [torch.tensor([module.training for module in model.modules()])],
+        "hook counts": [torch.tensor(hooks)],
+        "random states": _random_state(batch),
+    }
+
+
+@contextmanager
+def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _flat(output: Any) -> list[Tensor]:
+    if isinstance(output, torch.Tensor):
+        return [output]
+    if isinstance(output, dict):
+        return [tensor for item in output.values() for tensor in _flat(item)]
+    if isinstance(output, tuple | list):
+        return [tensor for item in output for tensor in _flat(item)]
+    return []
+
+
+def _equal(first: list[Tensor], second: list[Tensor]) -> bool:
+    return len(first) == len(second) and all(
+        a.shape == b.shape and a.dtype == b.dtype and bool(torch.equal(_bits(a), _bits(b)))
+        for a, b in zip(first, second, strict=True)
+    )
+
+
+def _bits(x: Tensor) -> Tensor:
+    """View floats as integers, so that NaN equals itself and -0 is not 0."""
+    kinds = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+    return x.contiguous().view(kinds[x.element_size()]) if x.is_floating_point() else x

@@ -1,0 +1,72 @@
+"""The command `analyze`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from resprobe.cli.common import emit, output_options, say
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="[NAME] INPUT...")
+@click.option(
+    "-o", "--output", "out", type=click.Path(path_type=Path), help="Directory of the results."
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path),
+    help="Folder of the data set's files, if something must be collected first.",
+)
+@output_options
+def analyze(
+    words: tuple[str, ...], out: Path | None, data_dir: Path | None, as_json: bool, quiet: bool
+) -> None:
+    r"""Turn recorded INPUTs into findings, figures and a verdict; no model, no GPU.
+
+    NAME is an analysis ('resprobe list analyses'); without it every analysis is run whose data
+    are there. One input is written beside itself, several to -o or ./NAME/. Several runs of one
+    recipe with other seeds are pooled, two recipes compared, a plain net is its residual one's
+    contrast.
+
+    \b
+    Example:
+        resprobe analyze r20
+        resprobe analyze lesion h1-seed0 h1-seed1 plain-seed0 -o lesion
+    """
+    from resprobe.analyze import analyze as run
+    from resprobe.analyze import split_words
+
+    name, inputs = split_words(words)
+
+    def collect(path: Path, quantities: tuple[str, ...]) -> None:
+        from resprobe.cli.collect import collect_of_run
+        from resprobe.collect import chosen_families
+
+        say(f"{path} lacks what {name} needs: collecting it first", quiet=quiet)
+        families = chosen_families("standard", quantities)
+        collect_of_run(path, "last", families, data_dir=data_dir, quiet=quiet)
+
+    written, lacking = run(name, inputs, out, collector=collect)
+    lines = []
+    for item in written:
+        lines += [item.result.summary.rstrip(), f"{item.name}: {item.folder}"]
+    lines += [f"not measured: {sentence}" for sentence in lacking]
+    if not lacking and name is None:
+        lines.append("not measured: nothing; every registered analysis found its data.")
+    emit(
+        as_json,
+        {
+            "analyses": [
+                {
+                    "name": item.name,
+                    "path": str(item.folder),
+                    "summary": item.result.summary.splitlines(),
+                    "verdict": item.result.verdict,
+                }
+                for item in written
+            ],
+            "not_measured": lacking,
+        },
+        "\n".join(lines),
+    )

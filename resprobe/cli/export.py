@@ -1,0 +1,43 @@
+"""The command `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from resprobe.cli.common import emit, output_options
+from resprobe.errors import InputError
+
+
+@click.command()
+@click.argument("input_", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", "out", required=True, type=click.Path(path_type=Path), help="File to write."
+)
+@click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
+@output_options
+def export(input_: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool) -> None:
+    r"""Write everything recorded and collected in INPUT as one HDF5 file.
+
+    xarray.open_datatree(FILE, engine="h5netcdf") opens it with no code of resprobe.
+
+    \b
+    Example:
+        resprobe export r20 -o r20.h5
+    """
+    from resprobe.store.export import write_tree
+    from resprobe.store.reader import open as open_tree
+
+    if out.exists() and not overwrite:
+        raise InputError(f"{out} exists; give another path or --overwrite.")
+    tree = open_tree(input_)
+    groups = {node.path: node.to_dataset() for node in tree.leaves if "rows" in node.attrs}
+    if not groups:
+        raise InputError(f"nothing is recorded in {input_} yet; run `resprobe collect {input_}`.")
+    write_tree(groups, tree.attrs, out)
+    emit(
+        as_json,
+        {"path": str(out), "groups": sorted(groups)},
+        f"{out}: {', '.join(sorted(groups))}\nnext: resprobe check {out}",
+    )

@@ -1,0 +1,165 @@
+"""Measure a model that was not trained here: into a lone file, or a run directory of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from resprobe import checkpoints
+from resprobe.collect import Collected, Progress, Samples, collect
+from resprobe.errors import InputError
+from resprobe.source import Source, from_parts
+from resprobe.store.export import write_tree
+from resprobe.store.lock import file_lock
+from resprobe.store.reader import is_run, read_file
+
+
+@dataclass(frozen=True)
+class ModelRequest:
+    """A registered model, its arguments, a file of weights, and the data to measure it on."""
+
+    model: str
+    arguments: Mapping[str, Any]
+    weights: Path
+    data: str
+    data_dir: Path | None = None
+    device: str = "auto"
+
+    def source(self) -> Source:
+        """Load everything.
+
+        Raises:
+            InputError: something is missing, damaged or does not fit.
+        """
+        return from_parts(
+            self.model,
+            self.arguments,
+            self.weights,
+            self.data,
+            data_dir=self.data_dir,
+            device=self.device,
+        )
+
+
+def collect_model(
+    request: ModelRequest,
+    out: Path,
+    families: Mapping[str, str],
+    *,
+    samples: Samples | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[Collected]:
+    """Collect families of a model into `out`.
+
+    Args:
+        request: what to measure.
+        out: a path ending in .h5 becomes a lone file with the families as groups, any other a
+            run directory with `source.toml` and the weights as checkpoint `step-00000000`.
+        families: from `chosen_families`.
+        samples: which samples.
+        overwrite: replace families that were measured with other settings.
+        progress: told after every batch.
+
+    Raises:
+        InputError: see `collect`; or `out` is something else.
+    """
+    source = request.source()
+    if out.suffix == ".h5":
+        return _lone_file(source, out, families, samples, overwrite, progress)
+    _make_run(request, source, out)
+    folder = out / "collected" / checkpoints.stem(0)
+    return collect(
+        source, folder, families, samples=samples, overwrite=overwrite, progress=progress
+    )
+
+
+def _lone_file(
+    source: Source,
+    out: Path,
+    families: Mapping[str, str],
+    samples: Samples | None,
+    overwrite: bool,
+    progress: Progress | None,
+) -> list[Collected]:
+    """Measure into `OUT.partial/`, then build the file anew and put it in place."""
+    parts = out.with_name(out.name + ".partial")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with file_lock(out.with_name(out.name + ".lock"), f"the file {out}"):
+        if out.exists():
+            _unpack(out, parts)
+        done = collect(
+            source, parts, families, samples=samples, overwrite=overwrite, progress=progress
+        )
+        groups: dict[str, Any] = {}
+        attributes: dict[str, Any] = {}
+        for part in sorted(parts.glob("*.h5")):
+            read, own = read_file(part)
+            groups.update(read)
+            settings = own.pop("settings", "")
+            attributes = {**attributes, **own, f"settings_{part.stem}": settings}
+        write_tree(groups, attributes, out)
+        for dataset in groups.values():
+            dataset.close()
+        shutil.rmtree(parts)
+    return [replace(item, path=out) for item in done]
+
+
+def _unpack(out: Path, parts: Path) -> None:
+    """Give every family of a lone file its own file again, so that it can be kept or replaced."""
+    groups, attributes = read_file(out)
+    parts.mkdir(parents=True, exist_ok=True)
+    for name, dataset in groups.items():
+        family = name.strip("/")
+        path = parts / f"{family}.h5"
+        if not path.exists():
+            own = {k: v for k, v in attributes.items() if not k.startswith("settings_")}
+            own["settings"] = attributes.get(f"settings_{family}", "")
+            write_tree({name: dataset}, own, path)
+        dataset.close()
+
+
+def _make_run(request: ModelRequest, source: Source, out: Path) -> None:
+    """Make a run directory for a foreign model, or accept one that was made for the same."""
+    text = _source_toml(request)
+    path = out / "source.toml"
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    if out.exists() and (is_run(out) or any(out.iterdir())):
+        raise InputError(
+            f"{out} exists and is not this model's run directory; choose another -o."
+        )
+    from safetensors.torch import save_file
+
+    folder = out / checkpoints.FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = folder / f"{checkpoints.stem(0)}.safetensors"
+    save_file({n: t.contiguous() for n, t in source.model.state_dict().items()}, weights)
+    info = {
+        "step": 0,
+        "mean": source.mean,
+        "std": source.std,
+        "data_fingerprint": source.attributes["data_fingerprint"],
+        "weights": str(request.weights),
+    }
+    weights.with_suffix(".json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+
+
+def _source_toml(request: ModelRequest) -> str:
+    import tomli_w
+
+    data: dict[str, Any] = {"name": request.data}
+    if request.data_dir is not None:
+        data["dir"] = str(request.data_dir.resolve())
+    return tomli_w.dumps(
+        {
+            "model": {"name": request.model, **request.arguments},
+            "weights": {"path": str(request.weights)},
+            "data": data,
+        }
+    )

@@ -1,0 +1,114 @@
+"""What one pass over one set of samples measures: the part every family has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from resprobe.quantities.quantity import of_family
+from resprobe.store.schema import (
+    Coordinate,
+    Group,
+    Variable,
+    block_coordinates,
+    declare,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+    from resprobe.blocks.block import Blocks
+    from resprobe.blocks.intervene import Pass
+    from resprobe.quantities.quantity import Quantity
+
+
+class Measurement(Protocol):
+    """Measures one family over the batches of one collection.
+
+    Made as `measurement(model, blocks, classes)`; registered in `Quantity.measured_by` of each
+    quantity of the family.
+    """
+
+    needs_replays: bool
+
+    def group(self) -> Group:
+        """Give the layout of the family's group."""
+
+    def rows(self, whole: Pass, labels: Tensor) -> dict[str, Tensor]:
+        """Give every per-sample variable of one batch, `(sample, …)`."""
+
+    def add(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Take measured rows into the totals."""
+
+    def totals(self) -> dict[str, Any]:
+        """Give every variable without the dimension `sample`."""
+
+
+class Tally:
+    """Errors of the whole network, over all samples and by class."""
+
+    def __init__(self, classes: Sequence[str]) -> None:
+        self._right = np.zeros(len(classes), np.int64)
+        self._seen = np.zeros(len(classes), np.int64)
+
+    def add(self, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Count the samples of a batch by their `label` and `correct`."""
+        np.add.at(self._seen, rows["label"], 1)
+        np.add.at(self._right, rows["label"], rows["correct"].astype(np.int64))
+
+    def error(self) -> float:
+        """Give the fraction of samples that are wrong, NaN without samples."""
+        seen = int(self._seen.sum())
+        return (seen - int(self._right.sum())) / seen if seen else float("nan")
+
+    def class_error(self) -> NDArray[np.float64]:
+        """Give that fraction for each class, NaN for a class without samples."""
+        missing = np.full(len(self._seen), np.nan)
+        wrong = (self._seen - self._right).astype(np.float64)
+        return np.divide(wrong, self._seen, out=missing, where=self._seen > 0)
+
+
+def sample_group(
+    path: str,
+    blocks: Blocks,
+    classes: Sequence[str],
+    *,
+    also: Sequence[Quantity] = (),
+) -> Group:
+    """Give the layout of a family with rows along `sample`.
+
+    Args:
+        path: of the group; its quantities are those of the family of that name.
+        blocks: of the network.
+        classes: their names.
+        also: quantities of other families that this pass measures too.
+    """
+    quantities = [*of_family(path.strip("/")), *also]
+    labels = (
+        Variable(
+            "sample", ("sample",), "int64", {"long_name": "index in the data set", "units": "1"}
+        ),
+        Variable(
+            "label", ("sample",), "int64", {"long_name": "true class, as an index", "units": "1"}
+        ),
+    )
+    coordinates = block_coordinates(blocks)
+    if any("class" in quantity.dims for quantity in quantities):
+        coordinates += (Coordinate("class", ("class",), list(classes)),)
+    return Group(
+        path,
+        "sample",
+        (*labels, *(declare(quantity) for quantity in quantities)),
+        coordinates,
+        ("sample", "label"),
+    )
+
+
+def parameter_squares(model: nn.Module) -> dict[str, float]:
+    """Give the sum of squares of each parameter, in float64."""
+    return {
+        name: float(p.detach().double().square().sum()) for name, p in model.named_parameters()
+    }

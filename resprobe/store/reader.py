@@ -1,0 +1,321 @@
+"""Read a run or a file as one `xarray.DataTree`, finished or still being written."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+
+from resprobe.errors import InputError
+from resprobe.store.schema import SCHEMA_VERSION, STATUS
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# How long a reader tries again while a writer is in the middle of a batch.
+_PATIENCE = 1.0
+
+
+def open(path: str | Path) -> xr.DataTree:  # noqa: A001 - `resprobe.open` by contract
+    """Give everything recorded at `path` as one tree.
+
+    Args:
+        path: a run directory or a resprobe .h5 file.
+
+    Returns:
+        For a run: `/training/step`, `/training/epoch` and `/step-00001950/FAMILY` for each
+        checkpoint that was collected; for a file: its groups. Rows that are not committed do not
+        appear; the bookkeeping variables become attributes. Finished files are read lazily, files
+        that are being written at once.
+
+    Raises:
+        InputError: the path does not exist, is no resprobe file or run, is damaged, or was
+            written by a newer resprobe.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _open_run(path)
+    groups, attributes = read_file(path)
+    return _tree(groups, attributes)
+
+
+def is_run(path: Path) -> bool:
+    """Whether a directory is a run: it holds a resolved recipe or source."""
+    return (path / "recipe.toml").exists() or (path / "source.toml").exists()
+
+
+def run_files(run: Path) -> Iterator[tuple[str, Path]]:
+    """Give each finished or live file of a run with the tree's path for it."""
+    if (run / "training.h5").exists():
+        yield "/", run / "training.h5"
+    for file in sorted((run / "collected").glob("step-*/*.h5")):
+        yield f"/{file.parent.name}", file
+
+
+def read_file(path: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
+    """Give the groups of one file by path, and its root attributes.
+
+    Raises:
+        InputError: not there, not HDF5, not resprobe's, of a newer schema, or damaged.
+    """
+    attributes, live = _look(path)
+    if live:
+        return _read_live(path), attributes
+    return _load_groups(path, live=False), attributes
+
+
+def family(tree: xr.DataTree, name: str) -> tuple[int | None, xr.Dataset] | None:
+    """Give a family's dataset with the step of its checkpoint: of the last one that has it.
+
+    Args:
+        tree: from `open`.
+        name: such as "norms".
+
+    Returns:
+        `(step, dataset)`, the step None for a lone file; None if nobody collected it.
+    """
+    if name in tree.children:
+        return None, tree[name].to_dataset()
+    steps = sorted(
+        child for child in tree.children if child.startswith("step-") and name in tree[child]
+    )
+    if not steps:
+        return None
+    return int(steps[-1].removeprefix("step-")), tree[steps[-1]][name].to_dataset()
+
+
+def require_hdf5(path: Path) -> None:
+    """Refuse what is not a readable HDF5 file.
+
+    Raises:
+        InputError: with what it is and what to do.
+    """
+    if not path.exists():
+        raise InputError(
+            f"{path} does not exist; give a run directory or an .h5 file that resprobe wrote."
+        )
+    try:
+        with builtins.open(path, "rb") as stream:
+            magic = stream.read(8)
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}); check its permissions.") from (
+            error
+        )
+    if magic != b"\x89HDF\r\n\x1a\n":
+        raise InputError(
+            f"{path} is not an HDF5 file; give a run directory or an .h5 file that resprobe wrote."
+        )
+
+
+@contextmanager
+def hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open a file for reading without HDF5's lock, so that no reader ever stops a writer.
+
+    Raises:
+        InputError: it is not HDF5 or damaged.
+    """
+    require_hdf5(path)
+    try:
+        file = _without_lock(path)
+    except OSError as error:
+        raise InputError(
+            f"{path} is damaged or truncated ({error}); take it from a copy, or record it again."
+        ) from error
+    with file:
+        yield file
+
+
+def _without_lock(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        # HDF5 refuses to open one file twice in a process with and without its lock; where
+        # somebody here holds it open with the lock, so do we.
+        if "flag values don't match" not in str(error):
+            raise
+        return h5py.File(path, "r")
+
+
+def _open_run(run: Path) -> xr.DataTree:
+    if not is_run(run):
+        raise InputError(
+            f"{run} is no run directory (it holds neither recipe.toml nor source.toml); give the "
+            "directory that `resprobe train -o` or `resprobe collect -o` wrote."
+        )
+    groups: dict[str, xr.Dataset] = {}
+    attributes: dict[str, Any] = {}
+    for prefix, path in run_files(run):
+        read, own = read_file(path)
+        groups.update({(prefix + name).replace("//", "/"): data for name, data in read.items()})
+        attributes = {**own, **attributes}
+    return _tree(groups, {**attributes, **_recipe_attributes(run)})
+
+
+def _tree(groups: dict[str, xr.Dataset], attributes: dict[str, Any]) -> xr.DataTree:
+    import xarray as xr
+
+    tree = xr.DataTree.from_dict(dict(groups))
+    tree.attrs = attributes
+
+    def close() -> None:
+        for dataset in groups.values():
+            dataset.close()
+
+    tree.set_close(close)
+    return tree
+
+
+def _recipe_attributes(run: Path) -> dict[str, Any]:
+    """Give what names and groups a run: its resolved recipe, and that without seed and place."""
+    path = run / ("recipe.toml" if (run / "recipe.toml").exists() else "source.toml")
+    try:
+        text = path.read_text(encoding="utf-8")
+        recipe = tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} can't be read ({error}); restore it from a copy.") from error
+    return {"recipe": text, **grouping(recipe)}
+
+
+def grouping(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Give the training seed of a recipe, and what is equal for runs that differ in it alone."""
+    rest = {name: dict(table) if isinstance(table, dict) else table for name, table in
+            recipe.items()}
+    seed = rest.get("train", {}).pop("seed", None)
+    for table, key in (("data", "dir"), ("train", "device"), ("train", "threads")):
+        rest.get(table, {}).pop(key, None)
+    found: dict[str, Any] = {"group": json.dumps(rest, sort_keys=True, default=str)}
+    if seed is not None:
+        found["seed"] = seed
+    return found
+
+
+def _look(path: Path) -> tuple[dict[str, Any], bool]:
+    """Give root attributes and whether a group is (or was, when killed) still being recorded."""
+    with hdf5(path) as file:
+        try:
+            attributes = {name: _plain(value) for name, value in file.attrs.items()}
+            statuses: list[int] = []
+            file.visititems(
+                lambda name, item: (
+                    statuses.append(int(item[()])) if name.endswith("/status") else None
+                )
+            )
+        except (OSError, RuntimeError, KeyError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}); take it from a copy, or record it again."
+            ) from error
+    version = attributes.get("resprobe_schema")
+    if not isinstance(version, int):
+        raise InputError(
+            f"{path} is HDF5 but not resprobe's (it has no attribute resprobe_schema); give a "
+            "file that resprobe wrote."
+        )
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema {version}, newer than this resprobe's {SCHEMA_VERSION}; upgrade "
+            "resprobe."
+        )
+    return attributes, STATUS.index("recording") in statuses
+
+
+def _read_live(path: Path) -> dict[str, xr.Dataset]:
+    """Read a file that may be written meanwhile: until two readings agree."""
+    deadline = time.monotonic() + _PATIENCE
+    earlier: dict[str, xr.Dataset] | None = None
+    while True:
+        try:
+            groups = _load_groups(path, live=True)
+        except InputError:
+            if time.monotonic() > deadline:
+                raise
+            groups = None
+        if groups is not None and earlier is not None and _agree(earlier, groups):
+            return groups
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"{path} changes faster than it can be read; try again, or wait for its writer."
+            )
+        if groups is None:
+            time.sleep(0.01)
+        earlier = groups
+
+
+def _agree(earlier: dict[str, xr.Dataset], later: dict[str, xr.Dataset]) -> bool:
+    """Whether a second reading repeats every row of the first one."""
+    if earlier.keys() != later.keys():
+        return False
+    for name, first in earlier.items():
+        rows = first.attrs.get("rows")
+        second = later[name]
+        if rows is not None:
+            if second.sizes[rows] < first.sizes[rows]:
+                return False
+            second = second.isel({rows: slice(0, first.sizes[rows])})
+        if not second.equals(first):
+            return False
+    return True
+
+
+def _load_groups(path: Path, *, live: bool) -> dict[str, xr.Dataset]:
+    import xarray as xr
+
+    # HDF5 refuses to open one file twice in a process with and without its lock. A finished file
+    # is opened as plain xarray does, so that both can be used side by side; a live one without.
+    attempts: list[dict[str, Any]] = [{"driver_kwds": {"locking": False}}, {}]
+    try:
+        try:
+            groups = xr.open_groups(path, engine="h5netcdf", **attempts[0 if live else 1])
+        except OSError as error:
+            if "flag values don't match" not in str(error):
+                raise
+            groups = xr.open_groups(path, engine="h5netcdf", **attempts[1 if live else 0])
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}: {error}); `resprobe check {path}` says "
+            "more."
+        ) from error
+    found = {}
+    try:
+        for name, dataset in groups.items():
+            if "committed" in dataset:
+                trimmed = _trim(dataset, path, name)
+                trimmed.set_close(dataset.close)
+                found[name] = trimmed.load() if live else trimmed
+    except (OSError, RuntimeError, ValueError, IndexError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); `resprobe check {path}` says more."
+        ) from error
+    finally:
+        if live:
+            for dataset in groups.values():
+                dataset.close()
+    return found
+
+
+def _trim(dataset: xr.Dataset, path: Path, name: str) -> xr.Dataset:
+    """Cut off rows that are not committed; turn the bookkeeping into attributes."""
+    count, status = int(dataset["committed"]), int(dataset["status"])
+    rows = str(dataset.attrs.get("rows", name.rsplit("/", 1)[-1]))
+    trimmed = dataset.drop_vars(["committed", "status"])
+    if rows in trimmed.dims:
+        if trimmed.sizes[rows] < count:
+            raise InputError(
+                f"{path} says that {count} rows of {name} are committed but holds "
+                f"{trimmed.sizes[rows]}; it is damaged: take it from a copy, or record it again."
+            )
+        trimmed = trimmed.isel({rows: slice(0, count)})
+    trimmed.attrs["status"] = STATUS[status] if 0 <= status < len(STATUS) else f"unknown {status}"
+    return trimmed
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value.item() if getattr(value, "size", 0) == 1 else value

@@ -1,0 +1,125 @@
+"""The layout of a file, declared before anything is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from resprobe.blocks.block import Blocks
+    from resprobe.quantities.quantity import Quantity
+
+SCHEMA_VERSION = 1
+CONVENTIONS = "CF-1.11"
+
+# What became of a recording; stored as int8 with these as CF flags.
+STATUS = (
+    "recording",
+    "finished",
+    "reached_target",
+    "reached_cap",
+    "interrupted",
+    "diverged",
+    "stopped_disk_full",
+)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable: its dimensions, dtype and attributes."""
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Coordinate:
+    """One coordinate that is known beforehand, with its values."""
+
+    name: str
+    dims: tuple[str, ...]
+    values: Any
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Group:
+    """One leaf group of a file.
+
+    Attributes:
+        path: such as "/training/step" or "/norms".
+        rows: the dimension along which rows are appended; its coordinate is an int64 variable.
+        variables: everything that is written, appended or whole.
+        coordinates: everything that is known when the file is made.
+        row_coordinates: names of the variables that label rows.
+    """
+
+    path: str
+    rows: str
+    variables: tuple[Variable, ...]
+    coordinates: tuple[Coordinate, ...] = ()
+    row_coordinates: tuple[str, ...] = ()
+
+    def variable(self, name: str) -> Variable:
+        """Give a declared variable by its name."""
+        return next(v for v in self.variables if v.name == name)
+
+
+def declare(quantity: Quantity, dims: tuple[str, ...] | None = None) -> Variable:
+    """Give the variable that stores a quantity as it is declared."""
+    return Variable(
+        quantity.name, quantity.dims if dims is None else dims, quantity.dtype,
+        quantity.attributes(),
+    )
+
+
+def declare_over_batch(quantity: Quantity, rows: str) -> tuple[Variable, Variable]:
+    """Give the two variables for mean and standard deviation over the samples of a batch."""
+    dims = (rows, *quantity.dims[1:])
+    attributes = quantity.attributes()
+    return (
+        Variable(
+            quantity.name, dims, quantity.dtype, {**attributes, "cell_methods": "sample: mean"}
+        ),
+        Variable(
+            f"{quantity.name}_std",
+            dims,
+            quantity.dtype,
+            {
+                **attributes,
+                "long_name": f"{attributes['long_name']} (standard deviation over the batch)",
+                "cell_methods": "sample: standard_deviation",
+            },
+        ),
+    )
+
+
+def block_coordinates(blocks: Blocks) -> tuple[Coordinate, ...]:
+    """Give the coordinates of the dimension `block`."""
+    dims = ("block",)
+    flag = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "within_stage transition"}
+    return (
+        Coordinate("block", dims, [b.name for b in blocks], {"long_name": "name of the block"}),
+        Coordinate("stage", dims, np.array([b.stage for b in blocks], np.int32)),
+        Coordinate("index", dims, np.array([b.index for b in blocks], np.int32)),
+        Coordinate("index_in_stage", dims, np.array([b.index_in_stage for b in blocks], np.int32)),
+        Coordinate("skip", dims, [b.skip for b in blocks], {"long_name": "kind of the skip"}),
+        Coordinate(
+            "activation", dims, [b.activation for b in blocks],
+            {"long_name": "whether the block's own activation follows its addition"},
+        ),
+        Coordinate(
+            "scale", dims, np.array([b.scale for b in blocks], np.float64),
+            {"long_name": "step size h: the number that multiplies the branch", "units": "1"},
+        ),
+        Coordinate("transition", dims, np.array([b.transition for b in blocks], np.int8), flag),
+        Coordinate(
+            "elements", dims, np.array([b.elements for b in blocks], np.int64),
+            {"long_name": "number of elements of one sample's branch", "units": "1"},
+        ),
+    )

@@ -1,0 +1,107 @@
+"""The layout of `training.h5`: one row a recorded step, one row an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+from resprobe.quantities.quantity import all_quantities
+from resprobe.store.schema import (
+    Coordinate,
+    Group,
+    Variable,
+    block_coordinates,
+    declare,
+    declare_over_batch,
+)
+
+if TYPE_CHECKING:
+    from resprobe.blocks.block import Blocks
+
+STEP = "/training/step"
+
+EPOCH = (
+    Variable("epoch", ("epoch",), "int64", {"long_name": "epochs completed", "units": "1"}),
+    Variable("step", ("epoch",), "int64", {"long_name": "steps at its end", "units": "1"}),
+    Variable(
+        "train_loss", ("epoch",), "float64", {"long_name": "mean training loss", "units": "nat"}
+    ),
+    Variable(
+        "train_error",
+        ("epoch",),
+        "float64",
+        {"long_name": "fraction of training samples wrong while training", "units": "1"},
+    ),
+    Variable("test_loss", ("epoch",), "float64", {"long_name": "mean test loss", "units": "nat"}),
+    Variable(
+        "test_error",
+        ("epoch",),
+        "float64",
+        {"long_name": "fraction of test samples wrong", "units": "1"},
+    ),
+    Variable(
+        "learning_rate",
+        ("epoch",),
+        "float64",
+        {"long_name": "learning rate of the epoch's last step", "units": "1"},
+    ),
+    Variable(
+        "wall_time", ("epoch",), "float64", {"long_name": "time since the run began", "units": "s"}
+    ),
+)
+
+
+def training_groups(
+    blocks: Blocks, parameters: Sequence[str], names: Collection[str]
+) -> tuple[Group, Group]:
+    """Give the two groups of a training record.
+
+    Args:
+        blocks: of the network.
+        parameters: names of the parameters that are trained.
+        names: of the quantities to record.
+    """
+    variables = [
+        Variable("step", ("step",), "int64", {"long_name": "optimizer steps taken", "units": "1"})
+    ]
+    for name, quantity in all_quantities().items():
+        if name not in names:
+            continue
+        if quantity.while_training:
+            variables.extend(declare_over_batch(quantity, "step"))
+        elif quantity.family == "step":
+            variables.append(declare(quantity))
+        elif name == "weight_norm":
+            variables.append(declare(quantity, ("step", "block")))
+    return (
+        Group(
+            STEP,
+            "step",
+            tuple(variables),
+            (*block_coordinates(blocks), *_parameter_coordinates(blocks, parameters)),
+            ("step",),
+        ),
+        Group("/training/epoch", "epoch", EPOCH, (), ("epoch", "step")),
+    )
+
+
+def _parameter_coordinates(
+    blocks: Blocks, parameters: Sequence[str]
+) -> tuple[Coordinate, Coordinate, Coordinate]:
+    owner = {name: block.name for block in blocks for name in block.parameters}
+    dims = ("parameter",)
+    return (
+        Coordinate("parameter", dims, list(parameters), {"long_name": "name of the parameter"}),
+        Coordinate(
+            "parameter_block",
+            dims,
+            [owner.get(name, "") for name in parameters],
+            {"long_name": "block whose branch reads the parameter, empty outside"},
+        ),
+        Coordinate(
+            "layer",
+            dims,
+            [name.rpartition(".")[0] for name in parameters],
+            {"long_name": "path of the module that holds the parameter"},
+        ),
+    )
