@@ -182,7 +182,7 @@ class Recorder:
 
         Args:
             **values: any of train_loss, train_error, test_loss, test_error, learning_rate,
-                wall_time (seconds since the run began).
+                wall_time (seconds of the epoch).
 
         Raises:
             UnknownNameError: of another value.

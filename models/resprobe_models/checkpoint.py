@@ -9,66 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from resprobe.checkpoints import FOLDER, read_tensors, refuse_other_layout, some_names, stem
 from resprobe.errors import InputError, ResprobeError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
-
-FOLDER = "checkpoints"
-_WEIGHTS = re.compile(r"step-(\d{8,})\.safetensors")
-_SHOWN = 4
-
-
-def stem(step: int) -> str:
-    """Give the name of the checkpoint of a step, `step-00001950`."""
-    return f"step-{step:08d}"
-
-
-def steps(run: Path) -> list[int]:
-    """Give the steps of all whole checkpoints of a run, ascending."""
-    folder = run / FOLDER
-    if not folder.is_dir():
-        return []
-    matches = (_WEIGHTS.fullmatch(path.name) for path in folder.iterdir())
-    return sorted(int(match[1]) for match in matches if match)
-
-
-def resolve(run: Path, which: Literal["last", "best"] | int) -> int:
-    """Give the step of a checkpoint.
-
-    Args:
-        run: the run directory.
-        which: `"last"`, `"best"` (the lowest recorded `test_error`, the earliest of equals), or a
-            step.
-
-    Raises:
-        InputError: the run holds none, not that one, or none with a test error.
-    """
-    known = steps(run)
-    if not known:
-        raise InputError(
-            f"{run} holds no checkpoint: train it first, or continue with --resume until the "
-            "first one is written."
-        )
-    if which == "last":
-        return known[-1]
-    if which == "best":
-        errors = {step: read_info(run, step).get("metrics", {}).get("test_error") for step in known}
-        rated = {step: error for step, error in errors.items() if error is not None}
-        if not rated:
-            raise InputError(f"{run}: no checkpoint has a test error; take 'last' or a step.")
-        return min(rated, key=lambda step: (rated[step], step))
-    if which not in known:
-        raise InputError(
-            f"{run} holds no checkpoint of step {which}; it holds {', '.join(map(str, known))}."
-        )
-    return which
 
 
 def write(
@@ -116,46 +66,6 @@ def write(
     return base.with_name(base.name + ".safetensors")
 
 
-def read_info(run: Path, step: int) -> dict[str, Any]:
-    """Read the JSON file of a checkpoint.
-
-    Raises:
-        InputError: it is missing or no JSON object.
-    """
-    path = run / FOLDER / f"{stem(step)}.json"
-    try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): the checkpoint is damaged.") from error
-    if not isinstance(info, dict):
-        raise InputError(f"{path} holds no JSON object: the checkpoint is damaged.")
-    return info
-
-
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Load a model's state from a safetensors file, exactly.
-
-    Raises:
-        InputError: the file is not whole, its keys or shapes are not the model's, or a value is
-            not finite; the model is then unchanged.
-    """
-    import torch
-
-    stored, expected = read_tensors(path), model.state_dict()
-    _refuse_other_layout(path, stored, expected)
-    broken = [
-        name
-        for name, value in stored.items()
-        if value.is_floating_point() and not bool(torch.isfinite(value).all())
-    ]
-    if broken:
-        raise InputError(
-            f"{path} holds values that are not finite in {_some(broken)}: the run diverged before "
-            "it was written; take an earlier checkpoint."
-        )
-    model.load_state_dict(stored)
-
-
 def load_trainer_state(
     run: Path,
     step: int,
@@ -180,11 +90,11 @@ def load_trainer_state(
     }
     parameters = dict(model.named_parameters())
     if momentum:
-        _refuse_other_layout(path, momentum, parameters)
+        refuse_other_layout(path, momentum, parameters)
     random_states = ["rng.torch", *(f"generator.{name}" for name in generators)]
     missing = [name for name in random_states if name not in stored]
     if missing:
-        raise InputError(f"{path} lacks {_some(missing)}: the checkpoint is damaged.")
+        raise InputError(f"{path} lacks {some_names(missing)}: the checkpoint is damaged.")
     for name, value in momentum.items():
         parameter = parameters[name]
         buffer = torch.empty_like(parameter).copy_(value)
@@ -194,50 +104,6 @@ def load_trainer_state(
     torch.set_rng_state(stored["rng.torch"])
     if "rng.cuda" in stored and torch.cuda.is_available():
         torch.cuda.set_rng_state(stored["rng.cuda"])
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file onto the CPU.
-
-    Raises:
-        InputError: it is missing, truncated or of another format.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path, device="cpu")
-    except (OSError, SafetensorError) as error:
-        raise InputError(
-            f"{path} cannot be read as safetensors ({error}): it is missing, truncated or of "
-            "another format; take another checkpoint."
-        ) from error
-
-
-def _refuse_other_layout(
-    path: Path, stored: Mapping[str, Tensor], expected: Mapping[str, Tensor]
-) -> None:
-    complaints = []
-    missing = [name for name in expected if name not in stored]
-    unexpected = [name for name in stored if name not in expected]
-    shapes = [
-        f"{name} {tuple(stored[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in expected
-        if name in stored and stored[name].shape != expected[name].shape
-    ]
-    for words, names in (("missing", missing), ("unexpected", unexpected), ("shape of", shapes)):
-        if names:
-            complaints.append(f"{words} {_some(names)}")
-    if complaints:
-        raise InputError(
-            f"{path} does not fit the model: {'; '.join(complaints)}. Give the recipe that it was "
-            "trained with."
-        )
-
-
-def _some(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _trainer_state(

@@ -15,6 +15,7 @@ import torch
 from resprobe import registry
 from resprobe.data import Images, stratified
 from resprobe.errors import InputError
+from resprobe.source import choose_device
 from resprobe_models.datasets.batches import DeviceData, EpochPlan
 from resprobe_models.loop import Training
 from resprobe_models.model_arguments import build_model, with_data_arguments
@@ -151,25 +152,6 @@ def load_images(table: DataTable) -> tuple[Images, Images]:
             )
         train = train.take(stratified(train.labels, table.subset, table.subset_seed))
     return train, test
-
-
-def choose_device(name: str) -> torch.device:
-    """Give the device of a name; `auto` is a GPU where there is one.
-
-    Raises:
-        InputError: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"train.device = {name!r} cannot be used here ({reason}): take auto or cpu."
-        ) from error
-    return device
 
 
 def _training(recipe: Recipe, device: torch.device, steps_per_epoch: int) -> Training:

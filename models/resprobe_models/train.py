@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from resprobe import checkpoints
 from resprobe.errors import InputError, ResprobeError
 from resprobe_models import checkpoint, run_directory
 from resprobe_models.loop import Figures, evaluate, train_epoch
@@ -234,15 +235,15 @@ class _Trainer:
         """Take up the run at its last checkpoint, or at its beginning if there is none."""
         setup = self.setup
         notes = run_directory.refuse_changed(self.run, setup.recipe)
-        known = checkpoint.steps(self.run)
+        known = checkpoints.steps(self.run)
         if not known:
             (self.run / "training.h5").unlink(missing_ok=True)
             self._say("no checkpoint yet: the run starts again from its beginning")
             return
-        info = checkpoint.read_info(self.run, known[-1])
+        info = checkpoints.read_info(self.run, known[-1])
         notes += self._refuse_other_circumstances(info)
-        weights = self.run / checkpoint.FOLDER / f"{checkpoint.stem(known[-1])}.safetensors"
-        checkpoint.load_weights(weights, setup.training.model)
+        weights = self.run / checkpoints.FOLDER / f"{checkpoints.stem(known[-1])}.safetensors"
+        checkpoints.load_weights(weights, setup.training.model)
         checkpoint.load_trainer_state(
             self.run,
             known[-1],
@@ -300,15 +301,15 @@ class _Trainer:
             yield recorder
 
     def _outcome(self, message: str) -> TrainOutcome:
-        known = checkpoint.steps(self.run)
-        name = f"{checkpoint.stem(known[-1])}.safetensors" if known else None
+        known = checkpoints.steps(self.run)
+        name = f"{checkpoints.stem(known[-1])}.safetensors" if known else None
         return TrainOutcome(
             run=self.run,
             status=self.standing.status,
             step=self.setup.training.step,
             epochs=self.standing.epoch,
             metrics=dict(self.standing.metrics),
-            checkpoint=self.run / checkpoint.FOLDER / name if name else None,
+            checkpoint=self.run / checkpoints.FOLDER / name if name else None,
             message=message,
         )
 

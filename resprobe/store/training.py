@@ -46,7 +46,7 @@ EPOCH = (
         {"long_name": "learning rate of the epoch's last step", "units": "1"},
     ),
     Variable(
-        "wall_time", ("epoch",), "float64", {"long_name": "time since the run began", "units": "s"}
+        "wall_time", ("epoch",), "float64", {"long_name": "time of the epoch", "units": "s"}
     ),
 )
 

@@ -196,7 +196,7 @@ class Writer:
     def _check_layout(self) -> None:
         try:
             with h5py.File(self.path, "r", locking=False) as file:
-                version = int(file.attrs.get("resprobe_schema", 0))
+                version = int(np.ravel(file.attrs.get("resprobe_schema", 0))[0])
                 lacking = [
                     f"{group.path}/{variable.name}"
                     for group in self._groups.values()

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from resprobe_models import checkpoint
 from resprobe_models.model_arguments import build_model
 from resprobe_models.recipe import apply_overrides, load_recipe
 from resprobe_models.train import train
 from safetensors.torch import load_file
 from torch import nn
+
+from resprobe import checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +68,7 @@ def final_weights():
     def load(run):
         recipe = tomllib.loads((run / "recipe.toml").read_text())
         name = recipe["model"].pop("name")
-        step = checkpoint.resolve(run, "last")
+        step = checkpoints.resolve(run, "last")
         stored = load_file(run / "checkpoints" / f"step-{step:08d}.safetensors")
         order = build_model(name, recipe["model"]).state_dict()
         assert stored.keys() == order.keys()

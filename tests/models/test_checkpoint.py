@@ -9,6 +9,7 @@ from resprobe_models import checkpoint
 from resprobe_models.architectures.cifar_resnet import cifar_resnet
 from safetensors.torch import load_file, save_file
 
+from resprobe import checkpoints
 from resprobe.errors import InputError, ResprobeError
 
 
@@ -47,7 +48,7 @@ def test_everything_comes_back_bit_for_bit(tmp_path, momentum):
 
     other, again = model(), {"order": torch.Generator()}
     restored = torch.optim.SGD(other.parameters(), lr=0.1, momentum=momentum)
-    checkpoint.load_weights(path, other)
+    checkpoints.load_weights(path, other)
     checkpoint.load_trainer_state(tmp_path, 7, model=other, optimizer=restored, generators=again)
     for name, value in network.state_dict().items():
         assert torch.equal(other.state_dict()[name], value)
@@ -67,23 +68,23 @@ def test_everything_comes_back_bit_for_bit(tmp_path, momentum):
 
 
 def test_last_best_and_a_step_are_found(run):
-    assert checkpoint.steps(run) == [5, 10]
-    assert checkpoint.resolve(run, "last") == 10
-    assert checkpoint.resolve(run, 5) == 5
+    assert checkpoints.steps(run) == [5, 10]
+    assert checkpoints.resolve(run, "last") == 10
+    assert checkpoints.resolve(run, 5) == 5
     path = run / "checkpoints" / "step-00000005.json"
     for error, best in ((0.0, 5), (1.0, 10)):
         info = json.loads(path.read_text())
         info["metrics"]["test_error"] = error
         path.write_text(json.dumps(info))
-        assert checkpoint.resolve(run, "best") == best
+        assert checkpoints.resolve(run, "best") == best
     with pytest.raises(InputError, match="no checkpoint of step 6; it holds 5, 10"):
-        checkpoint.resolve(run, 6)
+        checkpoints.resolve(run, 6)
     with pytest.raises(InputError, match="holds no checkpoint"):
-        checkpoint.resolve(run / "checkpoints", "last")
+        checkpoints.resolve(run / "checkpoints", "last")
 
 
 def test_a_checkpoint_tells_what_a_reader_must_know(run):
-    info = checkpoint.read_info(run, 10)
+    info = checkpoints.read_info(run, 10)
     assert (info["step"], info["epoch"], info["status"]) == (10, 2, "finished")
     assert info["threads"] == 1
     assert len(info["mean"]) == len(info["std"]) == 1
@@ -96,23 +97,23 @@ def test_a_truncated_file_is_refused_wherever_it_is_cut(run):
     for length in (0, 4, 9, 500, len(data) // 2, len(data) - 1):
         weights(run).write_bytes(data[:length])
         with pytest.raises(InputError, match="cannot be read as safetensors"):
-            checkpoint.load_weights(weights(run), model())
+            checkpoints.load_weights(weights(run), model())
 
 
 def test_a_missing_file_is_refused(run):
     with pytest.raises(InputError, match="missing, truncated"):
-        checkpoint.load_weights(weights(run, 11), model())
+        checkpoints.load_weights(weights(run, 11), model())
 
 
 def test_another_network_is_refused_with_a_few_of_the_keys(run):
     with pytest.raises(InputError) as raised:
-        checkpoint.load_weights(weights(run), cifar_resnet(depth=14, in_channels=1))
+        checkpoints.load_weights(weights(run), cifar_resnet(depth=14, in_channels=1))
     message = str(raised.value)
     assert "missing stage1.1.branch." in message
     assert "more" in message
     assert "shape of stem.conv.weight (8, 1, 3, 3) instead of (16, 1, 3, 3)" in message
     with pytest.raises(InputError, match="unexpected final"):
-        checkpoint.load_weights(
+        checkpoints.load_weights(
             weights(run), cifar_resnet(depth=8, width_factor=0.5, in_channels=1, activation="post")
         )
 
@@ -124,7 +125,7 @@ def test_a_weight_that_is_not_finite_is_named_and_the_model_kept(run):
     network = model()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with pytest.raises(InputError, match=r"not finite in stage2\.0\.branch\.conv1\.weight"):
-        checkpoint.load_weights(weights(run), network)
+        checkpoints.load_weights(weights(run), network)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
@@ -132,7 +133,7 @@ def test_a_weight_that_is_not_finite_is_named_and_the_model_kept(run):
 def test_damaged_information_is_refused(run, content):
     (run / "checkpoints" / "step-00000010.json").write_text(content)
     with pytest.raises(InputError, match="checkpoint is damaged"):
-        checkpoint.read_info(run, 10)
+        checkpoints.read_info(run, 10)
 
 
 def test_a_trainer_state_without_its_generators_is_refused(run):

@@ -9,6 +9,7 @@ import pytest
 from resprobe_models import checkpoint
 from resprobe_models.train import train
 
+from resprobe import checkpoints
 from resprobe.errors import InputError
 
 
@@ -45,7 +46,7 @@ class TestRunDirectory:
         (run / "analyses").mkdir()
         (run / "notes.md").write_text("mine")
         train(tiny("train.epochs=1"), run, overwrite=True)
-        assert checkpoint.steps(run) == [5]
+        assert checkpoints.steps(run) == [5]
         names = {path.name for path in run.iterdir()}
         assert "notes.md" in names
         assert not names & {"collected", "analyses", "training.h5"}
@@ -68,7 +69,7 @@ class TestRunDirectory:
         outcome = train(tiny("checkpoint.every_epochs=1"), tmp_path / "run")
         assert failures
         assert outcome.status == "finished"
-        assert checkpoint.steps(tmp_path / "run") == [10]
+        assert checkpoints.steps(tmp_path / "run") == [10]
         assert "warning: the checkpoint" in (tmp_path / "run" / "log.txt").read_text()
 
     def test_a_second_trainer_is_refused(self, tiny, tmp_path):

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from resprobe_models import checkpoint, loop, setup
+from resprobe_models import loop, setup
 from resprobe_models.datasets.digits import load
 from resprobe_models.recipe import apply_overrides, load_recipe
 from resprobe_models.train import train
 
+from resprobe import checkpoints
 from resprobe.data import stratified
 from resprobe.errors import InputError
 
@@ -82,18 +83,18 @@ class TestEnding:
     def test_a_target_ends_the_run(self, tiny, tmp_path, target):
         outcome = train(tiny(f"train.{target}", "train.epochs=50"), tmp_path / "run")
         assert (outcome.status, outcome.epochs, outcome.step) == ("reached_target", 1, 5)
-        assert checkpoint.steps(tmp_path / "run") == [5]
+        assert checkpoints.steps(tmp_path / "run") == [5]
 
     def test_reaching_the_cap_is_recorded(self, tiny, tmp_path):
         outcome = train(tiny("train.stop_train_accuracy=1.0"), tmp_path / "run")
         assert (outcome.status, outcome.epochs) == ("reached_cap", 2)
-        assert checkpoint.read_info(tmp_path / "run", 10)["status"] == "reached_cap"
+        assert checkpoints.read_info(tmp_path / "run", 10)["status"] == "reached_cap"
 
     def test_no_epochs_keep_the_untrained_network(self, tiny, tmp_path):
         outcome = train(tiny("train.epochs=0"), tmp_path / "run")
         assert (outcome.status, outcome.step) == ("finished", 0)
         assert set(outcome.metrics) == {"test_loss", "test_error"}
-        assert checkpoint.steps(tmp_path / "run") == [0]
+        assert checkpoints.steps(tmp_path / "run") == [0]
 
 
 class TestSettings:
@@ -142,7 +143,7 @@ class TestSettings:
         )
 
     def test_a_device_that_is_not_there_is_named(self, tiny, tmp_path):
-        with pytest.raises(InputError, match=r"train\.device = 'gpu' cannot be used here"):
+        with pytest.raises(InputError, match=r"device 'gpu' cannot be used here"):
             train(tiny("train.device=gpu"), tmp_path / "run")
         assert not (tmp_path / "run").exists()
 
