@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resprobe import registry
 from resprobe.errors import InputError, UnknownNameError
@@ -40,11 +40,9 @@ def split_words(words: Sequence[str]) -> tuple[str | None, list[Path]]:
     """
     known = registry.entries("analyses")
     name = words[0] if words and words[0] in known else None
-    inputs = [Path(word) for word in words[int(name is not None):]]
+    inputs = [Path(word) for word in words[int(name is not None) :]]
     if name is None and words and not inputs[0].exists():
-        raise UnknownNameError(
-            "analysis or INPUT (no such path exists)", words[0], known
-        )
+        raise UnknownNameError("analysis or INPUT (no such path exists)", words[0], known)
     if not inputs:
         raise InputError("give at least one INPUT: a run directory or an .h5 file.")
     missing = [str(path) for path in inputs if not path.exists()]
@@ -179,9 +177,7 @@ def _complete(path: Path, analysis: Analysis, collector: Collector) -> None:
         )
     from resprobe.quantities.quantity import of_family
 
-    wanted = tuple(
-        next(q.name for q in of_family(family) if q.measured_by) for family in absent
-    )
+    wanted = tuple(next(q.name for q in of_family(family) if q.measured_by) for family in absent)
     collector(path, wanted)
 
 
@@ -203,9 +199,7 @@ def _checkpoints(tree: xr.DataTree) -> list[tuple[int | None, xr.DataTree]]:
     return [(int(name.removeprefix("step-")), tree[name]) for name in steps]
 
 
-def _node(
-    tree: xr.DataTree, families: Sequence[str], path: Path
-) -> tuple[int | None, xr.DataTree]:
+def _node(tree: xr.DataTree, families: Sequence[str], path: Path) -> tuple[int | None, xr.DataTree]:
     for step, node in reversed(_checkpoints(tree)):
         if all(name in node.children for name in families):
             return step, node

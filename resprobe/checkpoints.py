@@ -108,6 +108,11 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def refuse_other_layout(
     path: Path, stored: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> None:
+    """Refuse tensors whose names or shapes are not those of the model.
+
+    Raises:
+        InputError: some are missing, unexpected or of another shape; a few are named.
+    """
     complaints = []
     missing = [name for name in expected if name not in stored]
     unexpected = [name for name in stored if name not in expected]
@@ -127,9 +132,9 @@ def refuse_other_layout(
 
 
 def some_names(names: list[str]) -> str:
+    """Name a few of many, and say how many more there are."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
-
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

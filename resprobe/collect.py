@@ -266,8 +266,12 @@ class _Session:
         done = writer.committed(group.path)
         for start in range(0, done, BATCH):
             stop = min(start + BATCH, done)
-            measurement.add({n: writer.read_rows(group.path, n, start, stop) for n in
-                             ("label", *_counted(group))})
+            measurement.add(
+                {
+                    n: writer.read_rows(group.path, n, start, stop)
+                    for n in ("label", *_counted(group))
+                }
+            )
         try:
             with torch.no_grad():
                 for start in range(done, len(indices), BATCH):
@@ -309,8 +313,9 @@ class _Session:
         return {**rows, "sample": indices[start:stop], "label": labels.cpu().numpy()}
 
     def _measurement(self, family: str) -> Measurement:
-        owners = {q.measured_by for q in all_quantities().values()
-                  if q.family == family and q.measured_by}
+        owners = {
+            q.measured_by for q in all_quantities().values() if q.family == family and q.measured_by
+        }
         module, _, name = min(owners).partition(":")
         made: Measurement = getattr(importlib.import_module(module), name)(
             self._source.model, self._ready().blocks, self._source.images.classes
@@ -356,4 +361,3 @@ def _require_equal(path: Path, settings: str) -> None:
 def _order(quantity: Any) -> tuple[int, str]:
     costs = list(DEFAULT_SAMPLES)
     return costs.index(quantity.cost), quantity.family
-

@@ -130,9 +130,7 @@ def _make_run(request: ModelRequest, source: Source, out: Path) -> None:
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
     if out.exists() and (is_run(out) or any(out.iterdir())):
-        raise InputError(
-            f"{out} exists and is not this model's run directory; choose another -o."
-        )
+        raise InputError(f"{out} exists and is not this model's run directory; choose another -o.")
     from safetensors.torch import save_file
 
     folder = out / checkpoints.FOLDER

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,13 +74,35 @@ def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.i
             f"{count} samples asked of a set of {len(labels)}: give a number from 1 to "
             f"{len(labels)}."
         )
-    generator = np.random.default_rng(seed)
-    order = generator.permutation(len(labels))
-    # The rank of a sample within its class, scaled by the class's share, orders the classes
-    # evenly through one list whose every prefix is stratified.
-    position = np.empty(len(labels), dtype=np.float64)
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        position[members] = (np.arange(len(members)) + 0.5) / len(members)
-    ranked = order[np.argsort(position[order], kind="stable")]
-    return np.sort(ranked[:count]).astype(np.int64)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    classes = np.unique(labels)
+    members = [order[labels[order] == label] for label in classes]
+    shares = _shares([len(own) for own in members], count)
+    chosen = [own[:share] for own, share in zip(members, shares, strict=True)]
+    return np.sort(np.concatenate(chosen)).astype(np.int64)
+
+
+def _shares(sizes: list[int], count: int) -> list[int]:
+    """Give how many of `count` draws each class gets: less than one off its share, at any count.
+
+    Draw by draw, the i-th member of a class of n among N is drawn at the latest when its class's
+    share reaches i + 1 and at the earliest when it exceeds i; the one whose time runs out first
+    goes first (Tijdeman 1980, doi:10.1016/0012-365X(80)90269-1). Rounding each share by itself
+    would not be prefix-nested, and ranking by (i + ½)/n is several samples off where classes are
+    rare.
+    """
+    total = sum(sizes)
+    drawn = [0] * len(sizes)
+    waiting = [(0, place) for place in range(len(sizes))]
+    ready: list[tuple[int, float, int]] = []
+    for turn in range(count):
+        while waiting and waiting[0][0] <= turn:
+            _, place = heapq.heappop(waiting)
+            number, size = drawn[place], sizes[place]
+            latest = -(-(number + 1) * total // size)
+            heapq.heappush(ready, (latest, (number + 0.5) / size, place))
+        place = heapq.heappop(ready)[2]
+        drawn[place] += 1
+        if drawn[place] < sizes[place]:
+            heapq.heappush(waiting, (drawn[place] * total // sizes[place], place))
+    return drawn

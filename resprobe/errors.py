@@ -36,3 +36,7 @@ class ViolationError(ResprobeError):
 
 class DivergedError(ResprobeError):
     """A training run whose loss is not finite any more; what was recorded is kept."""
+
+
+class DiskFullError(ResprobeError):
+    """No room for what is to be written, or the write failed; every committed row is safe."""

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from resprobe.store.writer import DiskFullError
+from resprobe.errors import DiskFullError
 
 if TYPE_CHECKING:
     import torch
@@ -22,13 +22,11 @@ class Rows:
     Args:
         widths: variable to number of columns (0 for a scalar).
         capacity: rows of one batch.
-        device: where the rows are made.
     """
 
-    def __init__(self, widths: Mapping[str, int], capacity: int, device: torch.device) -> None:
+    def __init__(self, widths: Mapping[str, int], capacity: int) -> None:
         self._widths = widths
         self._capacity = capacity
-        self._device = device
         self._host: dict[str, list[float]] = {}
         self._parts: list[torch.Tensor] = []
 

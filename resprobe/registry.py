@@ -54,6 +54,11 @@ def merge(kind: str, points: Any) -> dict[str, str]:
                 f"the entry point {owner} of group resprobe.{kind} does not load ({error}); "
                 "repair or uninstall that package."
             ) from error
+        if not _is_entries(offered):
+            raise InputError(
+                f"the entry point {owner} of group resprobe.{kind} is no dictionary of names to "
+                '"module:object"; repair or uninstall that package.'
+            )
         for name, target in offered.items():
             if name in owners and owners[name] != owner:
                 raise InputError(
@@ -78,9 +83,22 @@ def load(kind: str, name: str) -> Any:
 
     Raises:
         UnknownNameError: nothing of this kind has that name; near names are listed.
+        InputError: what is registered as `name` can't be imported.
     """
     module, attribute = target(kind, name)
-    return getattr(importlib.import_module(module), attribute)
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"the {SINGULAR[kind]} {name!r} is registered as {module}:{attribute}, which does not "
+            f"load ({error}); repair or uninstall its package."
+        ) from error
+
+
+def _is_entries(offered: Any) -> bool:
+    return isinstance(offered, dict) and all(
+        isinstance(target, str) and all(target.partition(":")) for target in offered.values()
+    )
 
 
 def _owner(point: EntryPoint) -> str:

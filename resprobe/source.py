@@ -137,7 +137,14 @@ def from_run(
     path = run / checkpoints.FOLDER / f"{checkpoints.stem(step)}.safetensors"
     model = build(model_name, model_table)
     checkpoints.load_weights(path, model)
-    source = _source(model, images, (mean, std), choose_device(device), dtype, path)
+    source = _source(
+        model,
+        images,
+        standardisation=(mean, std),
+        device=choose_device(device),
+        dtype=dtype,
+        weights=path,
+    )
     source.attributes["recipe"] = _recipe_path(run).read_text(encoding="utf-8")
     source.attributes["checkpoint_step"] = step
     if "seed" in trained:
@@ -172,7 +179,12 @@ def from_parts(
     model = build(model_name, arguments)
     checkpoints.load_weights(weights, model)
     source = _source(
-        model, images, train.standardisation(), choose_device(device), torch.float32, weights
+        model,
+        images,
+        standardisation=train.standardisation(),
+        device=choose_device(device),
+        dtype=torch.float32,
+        weights=weights,
     )
     arguments_text = ", ".join(f"{name} = {value}" for name, value in arguments.items())
     source.attributes["source"] = (
@@ -236,6 +248,7 @@ def load_images(name: str, split: str, data_dir: Path | None) -> Images:
 def _source(
     model: nn.Module,
     images: Images,
+    *,
     standardisation: tuple[list[float], list[float]],
     device: torch.device,
     dtype: torch.dtype,

@@ -54,7 +54,7 @@ def train(  # noqa: PLR0917  # click passes every option by name
     as_json: bool,
     quiet: bool,
 ) -> None:
-    r"""Train a network by RECIPE, the name of a registered recipe or the path of a .toml file.
+    """Train a network by RECIPE, the name of a registered recipe or the path of a .toml file.
 
     The run directory then holds the resolved recipe, checkpoints, what was recorded while
     training, and a log. 'resprobe list recipes' shows the names.

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from resprobe.blocks.program import Call
+    from resprobe.blocks.program import Call, Event
 
 SKIPS = ("identity", "projection", "padded", "pooled", "scaled", "none")
 
 
 class Source(NamedTuple):
-    """Where a running forward pass shows a tensor: as a call's result or a model's argument."""
+    """Where a running forward pass shows a tensor: at a module's event, or as a call's result.
 
+    At the event "enter" it is the module's first tensor argument, at "leave" its result.
+    """
+
+    event: Event | None
     call: Call | None
-    argument: int | None
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Block:
         branch_first: whether the branch is the addition's first operand.
         source: where a running forward pass shows x.
         module: path of the module (of a plain unit: the unit).
+        occurrence: which call of that module this is in a forward pass, from 0.
     """
 
     name: str
@@ -64,6 +68,7 @@ class Block:
     branch_first: bool
     source: Source
     module: str
+    occurrence: int
 
     @property
     def transition(self) -> bool:

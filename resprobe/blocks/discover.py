@@ -16,20 +16,12 @@ import torch
 from torch import nn
 
 from resprobe.blocks.block import Block, Blocks, Refusal, Source
-from resprobe.blocks.program import ModuleCall, Operation, Program, Ref, record
+from resprobe.blocks.program import Event, ModuleCall, Operation, Program, record, refs
 from resprobe.errors import InputError
 
 aten = torch.ops.aten
 
 _ADDITIONS = {aten.add.Tensor, aten.add_.Tensor}
-_POOLS = {
-    aten.avg_pool1d.default,
-    aten.avg_pool2d.default,
-    aten.avg_pool3d.default,
-    aten.max_pool2d_with_indices.default,
-    aten.max_pool3d_with_indices.default,
-}
-_PADS = {aten.constant_pad_nd.default, aten.cat.default}
 _NORMS = {
     aten.native_batch_norm.default,
     aten._native_batch_norm_legit.default,
@@ -41,19 +33,32 @@ _NORMS = {
     aten.native_layer_norm.default,
     aten.native_group_norm.default,
 }
-_VIEWS = {
-    aten.alias.default,
-    aten.clone.default,
-    aten.detach.default,
-    aten.view.default,
-    aten._unsafe_view.default,
-    aten.permute.default,
-    aten.transpose.int,
-    aten.t.default,
-    aten._to_copy.default,
+# The steps that a skip may take, with the kind that each makes of it.
+_STEPS = {
+    **dict.fromkeys(_NORMS, "norm"),
+    aten.alias.default: "identity",
+    aten.clone.default: "identity",
+    aten.detach.default: "identity",
+    aten.view.default: "identity",
+    aten._unsafe_view.default: "identity",
+    aten.permute.default: "identity",
+    aten.transpose.int: "identity",
+    aten.t.default: "identity",
+    aten._to_copy.default: "identity",
+    aten.slice.Tensor: "pooled",
+    aten.avg_pool1d.default: "pooled",
+    aten.avg_pool2d.default: "pooled",
+    aten.avg_pool3d.default: "pooled",
+    aten.max_pool2d_with_indices.default: "pooled",
+    aten.max_pool3d_with_indices.default: "pooled",
+    aten.constant_pad_nd.default: "padded",
+    aten.cat.default: "padded",
+    aten.mul.Tensor: "scaled",
+    aten.mul_.Tensor: "scaled",
+    aten.div.Tensor: "scaled",
+    aten.div_.Tensor: "scaled",
+    aten.convolution.default: "projection",
 }
-_SLICES = {aten.slice.Tensor}
-_SCALINGS = {aten.mul.Tensor, aten.mul_.Tensor, aten.div.Tensor, aten.div_.Tensor}
 _ACTIVATIONS = {
     aten.relu.default,
     aten.relu_.default,
@@ -186,19 +191,11 @@ class _Skip(NamedTuple):
 
 def _judge(known: _Provenance, index: int, op: Operation) -> Block | str:
     """Give the block that an addition makes, or the reason why it makes none."""
+    reason = _no_sum_of_features(known, op)
+    if reason is not None:
+        return reason
     program = known.program
-    operands = [arg.value if isinstance(arg, Ref) else None for arg in op.args[:2]]
-    if None in operands or len(operands) < 2:
-        return "an operand is a parameter or a constant: a bias or a positional embedding"
-    first, second = (int(value) for value in operands if value is not None)
-    if op.kwargs.get("alpha", 1) != 1:
-        return "an addition with a factor (alpha) on one operand"
-    if program.shapes[first] != program.shapes[second]:
-        return "operands of different shapes: a bias, a mask or a gate"
-    if not program.dtypes[first].is_floating_point or len(program.shapes[first]) < 2:
-        return "not an addition of features of samples"
-    if not (known.depends_on_input(first) and known.depends_on_input(second)):
-        return "an operand does not depend on the input: a positional embedding or a constant"
+    first, second = refs(op.args[:2])
     candidates = []
     for shortcut, branch in ((first, second), (second, first)):
         skip = _skip_of(known, shortcut, branch)
@@ -210,6 +207,7 @@ def _judge(known: _Provenance, index: int, op: Operation) -> Block | str:
         return "both operands reach a common ancestor by a short path: an average of branches"
     skip, shortcut, branch = candidates[0]
     total = op.writes[0]
+    within = _call_of(program, index, op.module)
     output, activation = _activated(known, index, total)
     return Block(
         name=op.module or "model",
@@ -229,9 +227,39 @@ def _judge(known: _Provenance, index: int, op: Operation) -> Block | str:
         resume=index + 1,
         addition=op.call,
         branch_first=branch == first,
-        source=_source(program, skip.source),
+        source=_source(program, skip.source, within),
         module=op.module,
+        occurrence=within.occurrence,
     )
+
+
+def _no_sum_of_features(known: _Provenance, op: Operation) -> str | None:
+    """Say why an addition does not add two features of the samples, None if it does."""
+    shapes, dtypes = known.program.shapes, known.program.dtypes
+    operands = list(refs(op.args[:2]))
+    reasons = (
+        (
+            len(operands) < 2,
+            "an operand is a parameter or a constant: a bias or a positional embedding",
+        ),
+        (
+            op.kwargs.get("alpha", 1) != 1,
+            "an addition with a factor (alpha) on one operand",
+        ),
+        (
+            len({shapes[value] for value in operands}) > 1,
+            "operands of different shapes: a bias, a mask or a gate",
+        ),
+        (
+            any(not dtypes[v].is_floating_point or len(shapes[v]) < 2 for v in operands),
+            "not an addition of features of samples",
+        ),
+        (
+            not all(known.depends_on_input(value) for value in operands),
+            "an operand does not depend on the input: a positional embedding or a constant",
+        ),
+    )
+    return next((reason for holds, reason in reasons if holds), None)
 
 
 def _skip_of(known: _Provenance, shortcut: int, branch: int) -> _Skip | None:
@@ -257,22 +285,13 @@ def _learned_path(known: _Provenance, source: int, end: int) -> bool:
 
 def _short_step(known: _Provenance, op: Operation, value: int) -> str | None:
     """Name the kind of a step that a skip may take, None for any other operation."""
-    sources = [v for v in op.reads if known.depends_on_input(v)]
-    if len(sources) != 1:
+    if len([v for v in op.reads if known.depends_on_input(v)]) != 1:
         return None
-    if op.function in _VIEWS:
-        return "identity"
-    if op.function in _SLICES or op.function in _POOLS:
-        return "pooled"
-    if op.function in _PADS:
-        return "padded"
-    if op.function in _NORMS and op.writes[0] == value:
-        return "norm"
-    if op.function in _SCALINGS:
-        return "scaled"
-    if op.function is aten.convolution.default and _is_pointwise(op):
-        return "projection"
-    return None
+    if op.function in _NORMS and op.writes[0] != value:
+        return None  # the saved statistics of a norm are no features
+    if op.function is aten.convolution.default and not _is_pointwise(op):
+        return None
+    return _STEPS.get(op.function)
 
 
 def _is_pointwise(op: Operation) -> bool:
@@ -325,14 +344,28 @@ def _parameters(known: _Provenance, source: int, branch: int) -> tuple[str, ...]
     return tuple(names)
 
 
-def _source(program: Program, value: int) -> Source:
-    argument = program.inputs.index(value) if value in program.inputs else None
-    return Source(program.produced_by.get(value), argument)
+def _call_of(program: Program, index: int, path: str) -> ModuleCall:
+    """Give the innermost call of a module that ran an operation."""
+    around = [c for c in program.modules if c.path == path and c.start <= index < c.stop]
+    return max(around, key=lambda call: call.start)
+
+
+def _source(program: Program, value: int, within: ModuleCall) -> Source:
+    """Say where a value can be met while the model runs: best as the input of the block itself."""
+    if within.input == value:
+        return Source(Event("enter", within.path, within.occurrence), None)
+    for call in program.modules:
+        if call.output == value and call.stop <= within.stop:
+            return Source(Event("leave", call.path, call.occurrence), None)
+    for call in program.modules:
+        if call.input == value and call.start <= within.stop:
+            return Source(Event("enter", call.path, call.occurrence), None)
+    return Source(None, program.produced_by.get(value))
 
 
 def _plain_units(model: nn.Module, program: Program, units: tuple[str, ...]) -> list[Block]:
     known = dict(model.named_modules())
-    calls: dict[str, ModuleCall] = {call.path: call for call in program.modules}
+    calls = {call.path: call for call in program.modules}
     found = []
     for path in units:
         if path not in known or path not in calls:
@@ -364,8 +397,9 @@ def _plain_units(model: nn.Module, program: Program, units: tuple[str, ...]) -> 
                 resume=call.stop,
                 addition=None,
                 branch_first=True,
-                source=Source(None, None),
+                source=Source(Event("enter", path, call.occurrence), None),
                 module=path,
+                occurrence=call.occurrence,
             )
         )
     return sorted(found, key=lambda block: block.index)
@@ -400,8 +434,6 @@ def _placed(blocks: list[Block]) -> list[Block]:
     for index, block in enumerate(blocks):
         if block.output_shape != stage.shape:
             stage = _Stage(block.output_shape, stage.number + 1, 0)
-        placed.append(
-            replace(block, index=index, stage=stage.number, index_in_stage=stage.count)
-        )
+        placed.append(replace(block, index=index, stage=stage.number, index_in_stage=stage.count))
         stage.count += 1
     return placed

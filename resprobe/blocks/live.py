@@ -1,61 +1,87 @@
 """Show the tensors of blocks while a model runs as it always does: no copies, no second pass.
 
-The additions are met by a `TorchFunctionMode` that is active during the model's forward alone; it
-sees the operands before an in-place addition overwrites them. Units of a plain network are met by
-forward hooks.
+An addition is met by a `TorchFunctionMode`, which sees the operands before an in-place addition
+overwrites them. A mode costs microseconds at every call of torch, so it is entered only at the
+last module that runs before the addition, and left at the next module after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from resprobe.blocks.intervene import shortcut_of
-from resprobe.blocks.program import numbered
-from resprobe.errors import ViolationError
+from resprobe.blocks.program import Call, Event
+from resprobe.errors import InputError, ViolationError
 
 if TYPE_CHECKING:
     from torch import nn
-    from torch.utils.hooks import RemovableHandle
 
     from resprobe.blocks.block import Block
 
-# Called with the block, x, s and G, before s and G are added.
-Visitor = Callable[["Block", Tensor, Tensor, Tensor], None]
+
+class Visitor(Protocol):
+    """Takes the tensors of blocks, within `torch.no_grad()`; it must not change them."""
+
+    def input(self, block: Block, x: Tensor) -> None:
+        """Take x of a block whose shortcut is another tensor; before `branch`."""
+
+    def branch(self, block: Block, s: Tensor, branch: Tensor) -> None:
+        """Take s and G of a block, before they are added."""
 
 
 class LiveBlocks:
-    """Calls a visitor with x, s and G of every block in each forward pass while it is active.
+    """Shows a visitor every block in each forward pass while it is active.
 
     Args:
         model: the eager module in which the blocks were found.
         blocks: from `discover`.
-        visit: called in the order of execution, within `torch.no_grad()`.
+        visitor: called in the order of execution.
+
+    Raises:
+        InputError: a block's addition or input can't be met while the model runs.
     """
 
-    def __init__(self, model: nn.Module, blocks: Sequence[Block], visit: Visitor) -> None:
+    def __init__(self, model: nn.Module, blocks: Sequence[Block], visitor: Visitor) -> None:
         self._blocks = blocks
-        self._visit = visit
-        self._mode: _Additions | None = None
+        self._visitor = visitor
+        self._mode = _Window()
+        self._open = False
         self._active = False
         self._seen = 0
-        self._handles: list[RemovableHandle] = []
-        modules = dict(model.named_modules())
+        self._occurrences: dict[str, int] = {}
+        self._at_event: dict[Event, list[Callable[[Tensor], None]]] = {}
+        self._windows: dict[Event, dict[_Key, _Meeting]] = {}
+        self._inputs: dict[int, tuple[Tensor, int]] = {}
+        ends = {block.module for block in blocks if block.addition is not None}
         for block in blocks:
-            if block.addition is None:
-                hook = modules[block.module].register_forward_hook(self._unit(block))
-                self._handles.append(hook)
+            self._plan(block)
+        # The root is entered by `start`: its own hooks are running when watching begins.
+        paths = ends | {event.path for event in (*self._at_event, *self._windows)} - {""}
+        modules = dict(model.named_modules())
+        self._handles = []
+        for path in sorted(paths):
+            self._handles += [
+                modules[path].register_forward_pre_hook(self._on_enter(path), with_kwargs=True),
+                modules[path].register_forward_hook(self._on_leave(path)),
+            ]
 
-    def start(self, arguments: Sequence[Any]) -> None:
-        """Begin to watch one forward pass whose positional arguments these are."""
+    @property
+    def active(self) -> bool:
+        """Whether a forward pass is being watched."""
+        return self._active
+
+    def start(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Begin to watch one forward pass of the root module with these arguments."""
         self._active, self._seen = True, 0
-        if any(block.addition is not None for block in self._blocks):
-            self._mode = _Additions(self._blocks, arguments, self._show)
-            self._mode.__enter__()
+        self._occurrences.clear()
+        self._inputs.clear()
+        self._event(Event("enter", "", 0), _tensors((*args, *kwargs.values())))
 
     def stop(self, *, finished: bool = True) -> None:
         """End watching.
@@ -64,81 +90,177 @@ class LiveBlocks:
             ViolationError: a finished pass did not run every block.
         """
         self._active = False
-        if self._mode is not None:
-            self._mode.__exit__(None, None, None)
-            self._mode = None
+        self._close_window()
         if finished and self._seen != len(self._blocks):
             raise ViolationError(
                 f"a forward pass ran {self._seen} of {len(self._blocks)} blocks, so its additions "
                 "are not those that were found; record models whose control flow stays the same."
             )
 
-    @property
-    def active(self) -> bool:
-        """Whether a forward pass is being watched."""
-        return self._active
-
     def close(self) -> None:
         """Remove every hook from the model."""
+        self._active = False
+        self._close_window()
         for handle in self._handles:
             handle.remove()
 
-    def _show(self, block: Block, x: Tensor, s: Tensor, branch: Tensor) -> None:
-        self._seen += 1
-        with torch.no_grad():
-            self._visit(block, x, s, branch)
+    # -- what is met where ---------------------------------------------------------------------
 
-    def _unit(self, block: Block) -> Callable[[Any, Any, Any], None]:
-        def hook(module: Any, args: Any, output: Any) -> None:
+    def _plan(self, block: Block) -> None:
+        if block.shortcut is None:
+            enter, leave = (Event(k, block.module, block.occurrence) for k in ("enter", "leave"))
+            self._at_event.setdefault(enter, []).append(partial(self._take_input, block))
+            self._at_event.setdefault(leave, []).append(partial(self._take_unit, block))
+            return
+        if block.addition is None:
+            raise InputError(
+                f"the addition of block {block.name} runs inside a fused operation and can't be "
+                "met while training; collect it from a checkpoint."
+            )
+        self._meet(block.addition).before.append(partial(self._take_addition, block))
+        if block.skip == "identity":
+            return
+        if block.source.event is not None:
+            self._at_event.setdefault(block.source.event, []).append(
+                partial(self._visitor.input, block)
+            )
+        elif block.source.call is not None:
+            self._meet(block.source.call).after.append(partial(self._visitor.input, block))
+        else:
+            raise InputError(
+                f"the input of block {block.name} is made inside a fused operation and can't be "
+                "met while training; collect it from a checkpoint."
+            )
+
+    def _meet(self, call: Call) -> _Meeting:
+        window = self._windows.setdefault(call.event, {})
+        return window.setdefault((call.function, call.ordinal), _Meeting([], []))
+
+    # -- events of modules ---------------------------------------------------------------------
+
+    def _on_enter(self, path: str) -> Callable[..., None]:
+        def hook(module: Any, args: Any, kwargs: Any) -> None:
             if self._active:
-                with torch.no_grad():
-                    s = shortcut_of(block, args[0])
-                self._show(block, args[0], s, output)
+                event = Event("enter", path, self._occurrences.get(path, 0))
+                self._event(event, _tensors((*args, *kwargs.values())))
 
         return hook
 
+    def _on_leave(self, path: str) -> Callable[..., None]:
+        def hook(module: Any, args: Any, output: Any) -> None:
+            if self._active:
+                occurrence = self._occurrences.get(path, 0)
+                self._occurrences[path] = occurrence + 1
+                outputs = output if isinstance(output, tuple | list) else (output,)
+                self._event(Event("leave", path, occurrence), _tensors(outputs))
 
-class _Additions(TorchFunctionMode):
-    """Meets the additions of blocks among the Python calls of one forward pass."""
+        return hook
 
-    def __init__(
-        self, blocks: Sequence[Block], arguments: Sequence[Any], show: Visitor
-    ) -> None:
-        super().__init__()
-        self._additions = {block.addition: block for block in blocks if block.addition is not None}
-        self._sources: dict[Any, list[Block]] = {}
-        self._inputs: dict[int, Tensor] = {}
-        tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
-        for block in self._additions.values():
-            if block.skip == "identity":
-                continue
-            if block.source.call is not None:
-                self._sources.setdefault(block.source.call, []).append(block)
-            elif block.source.argument is not None:
-                self._inputs[block.index] = tensors[block.source.argument]
-        self._functions = {call.function for call in (*self._additions, *self._sources)}
-        self._counts: dict[Any, int] = {}
-        self._show = show
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        if func not in self._functions:
-            return func(*args, **(kwargs or {}))
-        call = numbered(func, args, self._counts)
-        block = self._additions.get(call)
-        if block is not None:
-            first, second = args[0], args[1]
-            branch, s = (first, second) if block.branch_first else (second, first)
-            if tuple(branch.shape[1:]) != block.output_shape:
+    def _event(self, event: Event, tensors: Iterator[Tensor]) -> None:
+        if self._open and self._mode.done:
+            self._close_window()
+        actions = self._at_event.get(event)
+        if actions is not None:
+            tensor = next(tensors, None)
+            if tensor is None:
                 raise ViolationError(
-                    f"block {block.name} adds features of shape {tuple(branch.shape[1:])}, not "
-                    f"{block.output_shape} as when it was found; record models whose control "
-                    "flow stays the same."
+                    f"the module {event.path} shows no tensor to measure, as it did when the "
+                    "blocks were found; record models whose control flow stays the same."
                 )
-            x = s if block.skip == "identity" else self._inputs.pop(block.index)
-            self._show(block, x, s, branch)
+            with torch.no_grad():
+                for action in actions:
+                    action(tensor)
+        expected = self._windows.get(event)
+        if expected is not None:
+            self._mode.expect(expected)
+            if not self._open:
+                self._open = True
+                self._mode.__enter__()  # type: ignore[no-untyped-call]  # torch's
+
+    def _close_window(self) -> None:
+        if self._open:
+            self._open = False
+            self._mode.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # torch's
+
+    # -- tensors of blocks ----------------------------------------------------------------------
+
+    def _take_addition(self, block: Block, args: Any) -> None:
+        branch, s = (args[0], args[1]) if block.branch_first else (args[1], args[0])
+        if tuple(branch.shape[1:]) != block.output_shape:
+            raise ViolationError(
+                f"block {block.name} adds features of shape {tuple(branch.shape[1:])}, not "
+                f"{block.output_shape} as when it was found; record models whose control flow "
+                "stays the same."
+            )
+        self._seen += 1
+        self._visitor.branch(block, s, branch)
+
+    def _take_input(self, block: Block, x: Tensor) -> None:
+        self._inputs[block.index] = (x, x._version)
+        if block.transition:
+            self._visitor.input(block, x)
+
+    def _take_unit(self, block: Block, branch: Tensor) -> None:
+        x, version = self._inputs.pop(block.index)
+        if x._version != version:
+            raise InputError(
+                f"the plain unit {block.name} overwrites its own input, so its shortcut is lost; "
+                "make its first operation out of place."
+            )
+        self._seen += 1
+        self._visitor.branch(block, shortcut_of(block, x), branch)
+
+
+def _tensors(arguments: Iterable[Any]) -> Iterator[Tensor]:
+    return (item for item in arguments if isinstance(item, Tensor))
+
+
+class _Meeting(NamedTuple):
+    """What to do at one call: with its arguments before it runs, with its result after.
+
+    An addition is met before, because it may overwrite an operand.
+    """
+
+    before: list[Callable[[Any], None]]
+    after: list[Callable[[Tensor], None]]
+
+
+_Key = tuple[Callable[..., Any], int]
+
+
+class _Window(TorchFunctionMode):
+    """Meets expected calls, counted since the event that opened the window."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._expected: dict[_Key, _Meeting] = {}
+        self._counts: dict[Callable[..., Any], int] = {}
+        self._left = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether every expected call was met."""
+        return self._left == 0
+
+    def expect(self, calls: dict[_Key, _Meeting]) -> None:
+        """Open the window anew."""
+        self._expected, self._left = calls, len(calls)
+        self._counts.clear()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not self._left:
+            return func(*args, **(kwargs or {}))
+        ordinal = self._counts.get(func, 0)
+        self._counts[func] = ordinal + 1
+        meeting = self._expected.get((func, ordinal))
+        if meeting is None:
+            return func(*args, **(kwargs or {}))
+        self._left -= 1
+        with torch.no_grad():
+            for before in meeting.before:
+                before(args)
         result = func(*args, **(kwargs or {}))
-        for waiting in self._sources.get(call, ()):
-            self._inputs[waiting.index] = result
+        with torch.no_grad():
+            for after in meeting.after:
+                after(result)
         return result

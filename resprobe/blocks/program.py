@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,9 +35,18 @@ class Ref(NamedTuple):
     value: int
 
 
-class Call(NamedTuple):
-    """The `ordinal`-th call of a function of the Python interface during the forward pass."""
+class Event(NamedTuple):
+    """A module's forward is entered or left, for the `occurrence`-th time in the pass (from 0)."""
 
+    kind: Literal["enter", "leave"]
+    path: str
+    occurrence: int
+
+
+class Call(NamedTuple):
+    """The `ordinal`-th call of a function of the Python interface since an event (from 0)."""
+
+    event: Event
     function: Callable[..., Any]
     ordinal: int
 
@@ -77,6 +86,7 @@ class ModuleCall(NamedTuple):
     """One call of a module's forward: its first tensor argument and its result as values."""
 
     path: str
+    occurrence: int
     input: int | None
     output: int | None
     start: int
@@ -96,7 +106,7 @@ class Program:
         inputs: values of the tensor arguments of the model.
         kept: tensors of the values that were to be kept, as they were when made.
         modules: the calls of modules, in the order of their ends.
-        produced_by: value to the Python call that returned it, with its place in the result.
+        produced_by: value to the Python call that returned it.
     """
 
     operations: list[Operation] = field(default_factory=list)
@@ -129,9 +139,7 @@ class Program:
         needed.update(v for v in refs(self.output) if v not in defined)
         return needed
 
-    def replay(
-        self, start: int, values: Mapping[int, Tensor], *, output: Any = None
-    ) -> Any:
+    def replay(self, start: int, values: Mapping[int, Tensor], *, output: Any = None) -> Any:
         """Run the operations from `start` on and give the model's output.
 
         The same aten operations run on the same kept tensors, so an unchanged value gives the
@@ -331,60 +339,41 @@ def _refuse(model: nn.Module) -> None:
 
 
 class _Calls(TorchFunctionMode):
-    """Numbers the Python calls of each function; the recorder asks which one is running.
+    """Numbers the Python calls of each function since the last event of a module."""
 
-    The numbers count calls of one function with tensors only, because training mode adds calls
-    such as `num_batches_tracked.add_(1)` that evaluation mode does not have.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, returned: Callable[[Any, Call], None]) -> None:
         super().__init__()
-        self.counts: dict[Callable[..., Any], int] = {}
+        self.event: Event | None = None
         self.running: Call | None = None
-        self.returned: Callable[[Any, Call], None] | None = None
+        self._counts: dict[Callable[..., Any], int] = {}
+        self._returned = returned
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        call = numbered(func, args, self.counts)
-        if call is None:
+    def begin(self, event: Event) -> None:
+        """Count from this event on."""
+        self.event = event
+        self._counts.clear()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.event is None:
             return func(*args, **(kwargs or {}))
-        self.running = call
+        ordinal = self._counts.get(func, 0)
+        self._counts[func] = ordinal + 1
+        self.running = Call(self.event, func, ordinal)
         try:
             result = func(*args, **(kwargs or {}))
         finally:
-            self.running = None
-        if self.returned is not None:
-            self.returned(result, call)
+            call, self.running = self.running, None
+        self._returned(result, call)
         return result
-
-
-def numbered(
-    func: Callable[..., Any], args: Sequence[Any], counts: dict[Callable[..., Any], int]
-) -> Call | None:
-    """Number this call of `func`, or None for calls that do not count.
-
-    A scalar operand does not count where two operands are expected: training mode makes such
-    calls (`num_batches_tracked.add_(1)`) that evaluation mode does not make.
-    """
-    if len(args) > 1 and isinstance(args[1], int | float) and func in _BOOKKEEPING:
-        return None
-    ordinal = counts.get(func, 0)
-    counts[func] = ordinal + 1
-    return Call(func, ordinal)
-
-
-_BOOKKEEPING = {Tensor.add_, Tensor.add, torch.add, Tensor.__iadd__, Tensor.__add__}
 
 
 class _Recorder(TorchDispatchMode):
     """Turns the executed operations into a `Program`."""
 
     def __init__(self, model: nn.Module, keep: Collection[int] | None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         self.program = Program()
-        self.calls = _Calls()
-        self.calls.returned = self._note_call
+        self.calls = _Calls(self._note_call)
         self._keep = keep
         self._parameters = {id(p): name for name, p in model.named_parameters()}
         # id -> (weak reference, value): a weak reference tells a reused id from the tensor itself
@@ -393,6 +382,7 @@ class _Recorder(TorchDispatchMode):
         self._storages: dict[int, set[int]] = {}
         self._stack: list[tuple[str, int, int | None, int]] = []
         self._scopes = 0
+        self._occurrences: dict[str, int] = {}
 
     # -- names of tensors -------------------------------------------------------------------
 
@@ -432,9 +422,7 @@ class _Recorder(TorchDispatchMode):
 
     # -- operations ----------------------------------------------------------------------------
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         recorded_args, recorded_kwargs = self.number(args), self.number(kwargs)
         reads = tuple(dict.fromkeys(refs((recorded_args, recorded_kwargs))))
@@ -506,13 +494,18 @@ class _Recorder(TorchDispatchMode):
             value = None if first is None else self._value(first)
             self._scopes += 1
             self._stack.append((path, self._scopes, value, len(self.program.operations)))
+            occurrence = self._occurrences.get(path, 0)
+            self.calls.begin(Event("enter", path, occurrence))
 
         def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             _, _, value, start = self._stack.pop()
             first = next(iter(_tensors(output)), None)
             result = None if first is None else self._value(first)
             stop = len(self.program.operations)
-            self.program.modules.append(ModuleCall(path, value, result, start, stop))
+            occurrence = self._occurrences.get(path, 0)
+            self._occurrences[path] = occurrence + 1
+            self.program.modules.append(ModuleCall(path, occurrence, value, result, start, stop))
+            self.calls.begin(Event("leave", path, occurrence))
 
         return enter, leave
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from resprobe.blocks.intervene import Runner
+from resprobe.blocks.intervene import Pass, Runner
 from resprobe.blocks.program import record
 from resprobe.errors import ViolationError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from resprobe.blocks.block import Block
 
 
 def self_test(model: nn.Module, batch: Tensor) -> dict[str, bool]:
@@ -71,7 +73,7 @@ def prove(model: nn.Module, batch: Tensor) -> str:
     return f"{len(checks)} checks hold: " + "; ".join(checks)
 
 
-def _sum(whole: Any, block: Any) -> Tensor:
+def _sum(whole: Pass, block: Block) -> Tensor:
     _, s, branch = whole.tensors(block)
     if block.skip == "none":
         return branch

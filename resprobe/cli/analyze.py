@@ -22,7 +22,7 @@ from resprobe.cli.common import emit, output_options, say
 def analyze(
     words: tuple[str, ...], out: Path | None, data_dir: Path | None, as_json: bool, quiet: bool
 ) -> None:
-    r"""Turn recorded INPUTs into findings, figures and a verdict; no model, no GPU.
+    """Turn recorded INPUTs into findings, figures and a verdict; no model, no GPU.
 
     NAME is an analysis ('resprobe list analyses'); without it every analysis is run whose data
     are there. One input is written beside itself, several to -o or ./NAME/. Several runs of one

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 @click.option("--overwrite", is_flag=True, help="Replace what was measured with other settings.")
 @click.option("--estimate", "only_estimate", is_flag=True, help="Print time and memory and stop.")
 @output_options
-def collect(
+def collect(  # noqa: PLR0917  # click passes every option by name
     run: Path | None,
     checkpoint: str,
     model: str | None,
@@ -74,7 +74,7 @@ def collect(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    r"""Measure the checkpoint of RUN, or any registered model with weights, on test images.
+    """Measure the checkpoint of RUN, or any registered model with weights, on test images.
 
     Each family of quantities (norms, lesion, …) becomes one HDF5 file. What is there already
     with equal settings is kept.
@@ -83,7 +83,7 @@ def collect(
     Example:
         resprobe collect r20
         resprobe collect r20 --checkpoint all --preset economy
-        resprobe collect --model cifar-resnet --model-arg depth=20 \
+        resprobe collect --model cifar-resnet --model-arg depth=20 \\
             --weights w.safetensors --data cifar10 --data-dir data -o w.h5
     """
     from resprobe.collect import Samples, chosen_families

@@ -18,6 +18,14 @@ from resprobe.errors import DivergedError, InputError
 SEEDS = (0, 1)
 TARGET = 0.99
 CAP = 20
+# One setting for all, at which the plain network of this depth learns too.
+SETTINGS = (
+    f"train.epochs={CAP}",
+    f"train.stop_train_accuracy={TARGET}",
+    "train.batch_size=32",
+    "schedule.learning_rate=0.03",
+    "data.augment=none",
+)
 
 
 @dataclass(frozen=True)
@@ -36,12 +44,17 @@ NETWORKS = (
 
 @click.command()
 @click.option(
-    "-o", "--output", "out", default="resprobe-demo", show_default=True,
-    type=click.Path(path_type=Path), help="Directory of the runs and results.",
+    "-o",
+    "--output",
+    "out",
+    default="resprobe-demo",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Directory of the runs and results.",
 )
 @output_options
 def demo(out: Path, as_json: bool, quiet: bool) -> None:
-    r"""Train, measure and analyze six small networks on embedded data, offline.
+    """Train, measure and analyze six small networks on embedded data, offline.
 
     Residual networks of depth 56 with step size h = 1 and h = 0.1 and a plain one, two seeds
     each, on scikit-learn's digits; every block is then dropped in turn. Run again, it reuses the
@@ -51,7 +64,8 @@ def demo(out: Path, as_json: bool, quiet: bool) -> None:
     Example:
         resprobe demo
     """
-    runs, notes = [], []
+    runs: list[Path] = []
+    notes: list[str] = []
     total = len(NETWORKS) * len(SEEDS)
     for network in NETWORKS:
         for seed in SEEDS:
@@ -92,11 +106,7 @@ def demo(out: Path, as_json: bool, quiet: bool) -> None:
 def _train(network: _Network, seed: int, run: Path, quiet: bool) -> str | None:
     """Train one network, or go on with or reuse what is there; say so if it diverged."""
     arguments = [network.recipe, "-o", str(run), "--seed", str(seed)]
-    for setting in (
-        *network.settings,
-        f"train.epochs={CAP}",
-        f"train.stop_train_accuracy={TARGET}",
-    ):
+    for setting in (*network.settings, *SETTINGS):
         arguments += ["--set", setting]
     if (run / "recipe.toml").exists():
         arguments.append("--resume")
@@ -133,6 +143,9 @@ def _call(name: str, arguments: list[str]) -> Any:
     command: click.Command = registry.load("commands", name)
     stdout = io.StringIO()
     with contextlib.redirect_stdout(stdout):
-        command.main([*arguments, *([] if "--json" in arguments else ["--json"])],
-                     prog_name=name, standalone_mode=False)
+        command.main(
+            [*arguments, *([] if "--json" in arguments else ["--json"])],
+            prog_name=name,
+            standalone_mode=False,
+        )
     return json.loads(stdout.getvalue())

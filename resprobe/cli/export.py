@@ -18,7 +18,7 @@ from resprobe.errors import InputError
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there.")
 @output_options
 def export(input_: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool) -> None:
-    r"""Write everything recorded and collected in INPUT as one HDF5 file.
+    """Write everything recorded and collected in INPUT as one HDF5 file.
 
     xarray.open_datatree(FILE, engine="h5netcdf") opens it with no code of resprobe.
 

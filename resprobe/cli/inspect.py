@@ -32,7 +32,7 @@ _COLUMNS = ("block", "stage", "skip", "activation", "scale", "elements")
 def inspect(
     what: str, model_args: tuple[str, ...], input_shape: str, as_json: bool, quiet: bool
 ) -> None:
-    r"""Show the residual blocks of a registered MODEL, or what an INPUT holds.
+    """Show the residual blocks of a registered MODEL, or what an INPUT holds.
 
     The blocks of a model are found from its executed operations; additions that are no blocks
     are listed with the reason.

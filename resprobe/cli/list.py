@@ -15,7 +15,7 @@ from resprobe.errors import UnknownNameError
 @click.argument("kind", required=False)
 @output_options
 def list_(kind: str | None, as_json: bool, quiet: bool) -> None:
-    r"""List what is registered: models, datasets, recipes, quantities, analyses, studies, commands.
+    """List what is registered: models, datasets, recipes, quantities, analyses, studies, commands.
 
     \b
     Example:

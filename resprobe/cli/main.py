@@ -10,18 +10,22 @@ import click
 
 import resprobe
 from resprobe import registry
-from resprobe.errors import ResprobeError, UnknownNameError
+from resprobe.errors import InputError, ResprobeError, UnknownNameError
 
 # The order of the data flow; commands of other packages follow by name.
 _ORDER = ("train", "collect", "analyze", "inspect", "list", "check", "export", "demo")
 
 
-class _Failure(click.ClickException):
-    """An expected error as click shows it: one message on stderr, its own exit code."""
+class _Failed(click.ClickException):
+    """An expected error as click shows it: one message on stderr, exit 1."""
 
-    def __init__(self, error: ResprobeError) -> None:
-        super().__init__(str(error))
-        self.exit_code = error.exit_code
+    exit_code = ResprobeError.exit_code
+
+
+class _Refused(_Failed):
+    """Bad usage or bad input, exit 2."""
+
+    exit_code = InputError.exit_code
 
 
 class Commands(click.Group):
@@ -42,7 +46,7 @@ class Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[Any, Any, list[str]]:
         """Find the command that is meant, or list near names."""
         if args and not args[0].startswith("-") and args[0] not in registry.entries("commands"):
-            raise _Failure(UnknownNameError("command", args[0], registry.entries("commands")))
+            raise _Refused(str(UnknownNameError("command", args[0], registry.entries("commands"))))
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -50,13 +54,14 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except ResprobeError as error:
-            raise _Failure(error) from error
+            kind = _Refused if isinstance(error, InputError) else _Failed
+            raise kind(str(error)) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(resprobe.__version__, prog_name="resprobe")
 def resprobe_command() -> None:
-    r"""Measure trained residual networks: which blocks matter, is the depth used, is it stable.
+    """Measure trained residual networks: which blocks matter, is the depth used, is it stable.
 
     Recipe → train → run directory → collect → HDF5 → analyze → figures and findings. Every
     command works on what another one wrote, and names the next.

@@ -1,12 +1,14 @@
 """Squared norms and inner products of each sample of a batch.
 
-The partial sums over short runs of neighbouring elements are formed in the tensor's own dtype by a
-vectorised kernel; the runs are added in float64. So the result is good to about 1e-7 at float32
-prices, where a plain float32 sum of millions of squares loses 1e-4.
+The partial results of short runs of neighbouring elements are formed in the tensor's own dtype by
+a vectorised kernel; the runs are added in float64. So the result is good to about 1e-7 at float32
+prices, where a plain float32 sum of millions of squares loses 1e-4. The two halves can be called
+apart, so that the runs of many tensors are added at once.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,7 +17,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 # Long enough for the vector units, short enough for float32 partial sums to stay exact to 1e-7.
-RUN = 512
+_LONGEST, _SHORTEST = 512, 64
+_HALVES = (torch.float16, torch.bfloat16)
 
 
 def squared_norm(x: Tensor) -> Tensor:
@@ -27,10 +30,7 @@ def squared_norm(x: Tensor) -> Tensor:
     Returns:
         `(sample,)` float64.
     """
-    if x.dtype in (torch.float16, torch.bfloat16):
-        x = x.float()
-    partial = torch.linalg.vector_norm(_runs(_dense(x)), dim=2)
-    return partial.double().square_().sum(dim=1)
+    return sum_of_squares(run_norms(x))
 
 
 def inner(x: Tensor, y: Tensor) -> Tensor:
@@ -43,27 +43,46 @@ def inner(x: Tensor, y: Tensor) -> Tensor:
     Returns:
         `(sample,)` float64.
     """
-    if x.dtype in (torch.float16, torch.bfloat16):
+    return run_products(x, y).sum(dim=-1, dtype=torch.float64)
+
+
+def run_norms(x: Tensor) -> Tensor:
+    """Give the norms of the runs of each sample, `(sample, run)`, for `sum_of_squares`."""
+    if x.dtype in _HALVES:
+        x = x.float()
+    norms: Tensor = torch.linalg.vector_norm(_runs(x), dim=2)
+    return norms
+
+
+def run_products(x: Tensor, y: Tensor) -> Tensor:
+    """Give the inner products of the runs of each sample, `(sample, run)`."""
+    if x.dtype in _HALVES:
         x, y = x.float(), y.float()
-    if x.stride() != y.stride():
-        y = y.contiguous(memory_format=torch.contiguous_format)
-        x = x.contiguous(memory_format=torch.contiguous_format)
-    return _runs(_dense(x) * _dense(y)).sum(dim=2).sum(dim=1, dtype=torch.float64)
+    if x.stride() != y.stride():  # the order of elements must be the same in both
+        x, y = x.contiguous(), y.contiguous()
+    return _runs(x * y).sum(dim=2)
 
 
-def _dense(x: Tensor) -> Tensor:
-    """View `(sample, …)` as `(sample, element)` in memory order, copying only if it must."""
+def sum_of_squares(norms: Tensor) -> Tensor:
+    """Add the squares of the runs' norms, `(…, run)`, in float64."""
+    return norms.double().square_().sum(dim=-1)
+
+
+def _runs(x: Tensor) -> Tensor:
+    """View `(sample, …)` as `(sample, run, element)` in memory order, copying only if it must."""
     if x.dim() == 4 and not x.is_contiguous():
-        x = x.permute(0, 2, 3, 1)
-    return x.reshape(x.shape[0], -1)
+        x = x.permute(0, 2, 3, 1)  # channels_last lies in this order
+    samples = x.shape[0]
+    elements = x.numel() // samples if samples else 0
+    run = _run_length(elements)
+    if run == 0:  # no divisor of a useful length: let float64 take the whole sample
+        return x.reshape(samples, 1, elements).double()
+    return x.reshape(samples, elements // run, run)
 
 
-def _runs(flat: Tensor) -> Tensor:
-    """View `(sample, element)` as `(sample, run, element)` with the longest fitting runs."""
-    samples, elements = flat.shape
-    run = next((size for size in range(RUN, 63, -1) if elements % size == 0), 0)
-    if elements <= RUN or run == 0:
-        run = elements if elements <= RUN else 1
-    if run == 1:  # no divisor of useful length: let the float64 sum take the whole row
-        return flat.double().unsqueeze(1)
-    return flat.reshape(samples, elements // run, run)
+@cache
+def _run_length(elements: int) -> int:
+    """Give the longest useful divisor, 0 if there is none."""
+    if elements <= _LONGEST:
+        return elements
+    return next((n for n in range(_LONGEST, _SHORTEST - 1, -1) if elements % n == 0), 0)

@@ -68,7 +68,8 @@ class Tally:
         """Give that fraction for each class, NaN for a class without samples."""
         missing = np.full(len(self._seen), np.nan)
         wrong = (self._seen - self._right).astype(np.float64)
-        return np.divide(wrong, self._seen, out=missing, where=self._seen > 0)
+        np.divide(wrong, self._seen, out=missing, where=self._seen > 0)
+        return missing
 
 
 def sample_group(
@@ -109,6 +110,4 @@ def sample_group(
 
 def parameter_squares(model: nn.Module) -> dict[str, float]:
     """Give the sum of squares of each parameter, in float64."""
-    return {
-        name: float(p.detach().double().square().sum()) for name, p in model.named_parameters()
-    }
+    return {name: float(p.detach().double().square().sum()) for name, p in model.named_parameters()}

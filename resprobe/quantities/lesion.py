@@ -83,7 +83,7 @@ class Lesion:
         )
 
     def rows(self, whole: Pass, labels: Tensor) -> dict[str, Tensor]:
-        """Give loss and correctness of a batch, whole `(sample,)` and lesioned `(sample, block)`."""
+        """Give loss and correctness, whole `(sample,)` and lesioned `(sample, block)`."""
         import torch
 
         intact = classification(whole.output, labels)

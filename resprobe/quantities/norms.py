@@ -96,13 +96,16 @@ def block_norms(x: Tensor, s: Tensor, branch: Tensor) -> dict[str, Tensor]:
     return from_sums(x_squared, s_squared, g_squared, inner(s, branch))
 
 
-def from_sums(x_squared: Tensor, s_squared: Tensor, g_squared: Tensor, dot: Tensor) -> dict[
-    str, Tensor
-]:
+def from_sums(
+    x_squared: Tensor, s_squared: Tensor, g_squared: Tensor, dot: Tensor
+) -> dict[str, Tensor]:
     """Give the norms, ratio and cosine from ‖x‖², ‖s‖², ‖G‖² and ⟨G, s⟩.
 
     Args:
-        x_squared, s_squared, g_squared, dot: float64 of one shape, such as `(block, sample)`.
+        x_squared: ‖x‖², float64 of any shape, such as `(block, sample)`.
+        s_squared: ‖s‖², likewise.
+        g_squared: ‖G‖², likewise.
+        dot: ⟨G, s⟩, likewise.
 
     Returns:
         Quantity name to float64 of that shape.

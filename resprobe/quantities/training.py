@@ -87,9 +87,7 @@ PARAMETER_UPDATE_STD = _at_steps(
     "√(mean(Δw²) - mean(Δw)²)",
     "Standard deviation of an update's entries.",
 )
-LOSS = _at_steps(
-    "loss", (), "loss of the batch", "Training loss of the step's batch.", units="nat"
-)
+LOSS = _at_steps("loss", (), "loss of the batch", "Training loss of the step's batch.", units="nat")
 ACCURACY = _at_steps(
     "accuracy", (), "mean(argmax z = y) of the batch", "Training accuracy of the step's batch."
 )

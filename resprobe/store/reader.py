@@ -266,6 +266,8 @@ def _agree(earlier: dict[str, xr.Dataset], later: dict[str, xr.Dataset]) -> bool
 def _load_groups(path: Path, *, live: bool) -> dict[str, xr.Dataset]:
     import xarray as xr
 
+    # What is committed is read first: the rows are then there, however far the writer gets.
+    committed = _committed(path) if live else {}
     # HDF5 refuses to open one file twice in a process with and without its lock. A finished file
     # is opened as plain xarray does, so that both can be used side by side; a live one without.
     attempts: list[dict[str, Any]] = [{"driver_kwds": {"locking": False}}, {}]
@@ -285,7 +287,7 @@ def _load_groups(path: Path, *, live: bool) -> dict[str, xr.Dataset]:
     try:
         for name, dataset in groups.items():
             if "committed" in dataset:
-                trimmed = _trim(dataset, path, name)
+                trimmed = _trim(dataset, path, name, committed.get(name))
                 trimmed.set_close(dataset.close)
                 found[name] = trimmed.load() if live else trimmed
     except (OSError, RuntimeError, ValueError, IndexError) as error:
@@ -299,9 +301,28 @@ def _load_groups(path: Path, *, live: bool) -> dict[str, xr.Dataset]:
     return found
 
 
-def _trim(dataset: xr.Dataset, path: Path, name: str) -> xr.Dataset:
+def _committed(path: Path) -> dict[str, int]:
+    """Give how many rows of each group are committed."""
+    found = {}
+
+    def visit(name: str, item: Any) -> None:
+        if name.endswith("/committed"):
+            found[f"/{name.removesuffix('/committed')}"] = int(item[()])
+
+    with hdf5(path) as file:
+        try:
+            file.visititems(visit)
+        except (OSError, RuntimeError, KeyError) as error:
+            raise InputError(
+                f"{path} is damaged ({error}); take it from a copy, or record it again."
+            ) from error
+    return found
+
+
+def _trim(dataset: xr.Dataset, path: Path, name: str, committed: int | None) -> xr.Dataset:
     """Cut off rows that are not committed; turn the bookkeeping into attributes."""
-    count, status = int(dataset["committed"]), int(dataset["status"])
+    count = int(dataset["committed"]) if committed is None else committed
+    status = int(dataset["status"])
     rows = str(dataset.attrs.get("rows", name.rsplit("/", 1)[-1]))
     trimmed = dataset.drop_vars(["committed", "status"])
     if rows in trimmed.dims:

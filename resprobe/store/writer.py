@@ -9,7 +9,7 @@ unreadable after a kill, and HDF5's own lock shuts readers out, so neither is us
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ import h5netcdf
 import h5py
 import numpy as np
 
-from resprobe.errors import InputError, ResprobeError
+from resprobe.errors import DiskFullError, InputError
+from resprobe.store.room import reserve, reserve_new
 from resprobe.store.schema import CONVENTIONS, SCHEMA_VERSION, STATUS, Group, Variable
 
 if TYPE_CHECKING:
@@ -25,14 +26,12 @@ if TYPE_CHECKING:
 
 # Room for the metadata (B-tree nodes, object headers) that a batch of rows may add.
 _METADATA_ROOM = 1 << 18
+# Room for an empty file with all its coordinates.
+_LAYOUT_ROOM = 1 << 20
 
 # Files whose HDF5 write failed. Closing one crashes the process, so they stay open, and the
 # command line leaves the process without HDF5's clean-up.
 _abandoned: list[h5py.File] = []
-
-
-class DiskFullError(ResprobeError):
-    """No room for the next rows; every committed row is safe."""
 
 
 def abandoned() -> bool:
@@ -125,7 +124,10 @@ class Writer:
         missing = {v.name for v in declared.variables if declared.rows in v.dims} - set(rows)
         if missing:
             raise ValueError(f"rows of {group} lack {sorted(missing)}")
-        self._reserve(sum(np.asarray(values).nbytes for values in rows.values()), len(rows))
+        for name, values in rows.items():
+            if len(values) != count:
+                raise ValueError(f"{group}: {name} has {len(values)} rows instead of {count}")
+        self._reserve(rows, "more rows")
         try:
             for name, values in rows.items():
                 dataset = self._file[group][name]
@@ -141,8 +143,26 @@ class Writer:
         """Write whole variables that have no row dimension.
 
         Raises:
-            DiskFullError: the write failed.
+            DiskFullError: there is no room, or the write failed; committed rows are safe.
         """
+        self._reserve(values, ", ".join(values))
+        self._write(group, values)
+
+    def close(self, status: str = "finished") -> None:
+        """Cut off what is not committed, write what became of the recording, close the file."""
+        if self._file in _abandoned:
+            return
+        for path, group in self._groups.items():
+            self._cut(group)
+            self._write(path, {"status": STATUS.index(status)})
+        self._file.close()
+        os.close(self._descriptor)
+
+    def _commit(self, group: str, count: int) -> None:
+        self._write(group, {"committed": count})
+        self._committed[group] = count
+
+    def _write(self, group: str, values: Mapping[str, Any]) -> None:
         try:
             for name, value in values.items():
                 self._file[group][name][...] = value
@@ -150,40 +170,23 @@ class Writer:
         except (OSError, RuntimeError) as error:
             self._abandon(error)
 
-    def close(self, status: str = "finished") -> None:
-        """Write what became of the recording and close the file."""
-        if self._file in _abandoned:
-            return
-        for path in self._groups:
-            self.put(path, {"status": STATUS.index(status)})
-        self._file.close()
-        os.close(self._descriptor)
-
-    def _commit(self, group: str, count: int) -> None:
+    def _cut(self, group: Group) -> None:
+        """Drop rows beyond the committed ones, which other readers would take for rows."""
+        count = self._committed[group.path]
         try:
-            self._file[group]["committed"][()] = count
-            self._file.flush()
+            for variable in group.variables:
+                dataset = self._file[group.path][variable.name]
+                if group.rows in variable.dims and dataset.shape[0] > count:
+                    dataset.resize(count, axis=0)
         except (OSError, RuntimeError) as error:
             self._abandon(error)
-        self._committed[group] = count
 
-    def _reserve(self, size: int, datasets: int) -> None:
+    def _reserve(self, values: Mapping[str, Any], what: str) -> None:
         """Make sure that the disk has room, before HDF5 is asked to write."""
+        size = sum(np.asarray(value).nbytes for value in values.values())
         # A batch may open a new chunk in every dataset; chunks are allocated whole.
-        need = 2 * size + datasets * 4096 + _METADATA_ROOM
-        try:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(self._descriptor, self._file.id.get_filesize(), need)
-            else:
-                import shutil
-
-                if shutil.disk_usage(self.path.parent).free < need:
-                    raise OSError("no space left on the device")
-        except OSError as error:
-            raise DiskFullError(
-                f"no room on the disk for more rows of {self.path} ({error}); every committed row "
-                "is safe. Free some space and resume."
-            ) from error
+        need = 2 * size + len(values) * 4096 + _METADATA_ROOM
+        reserve(self.path, self._descriptor, self._file.id.get_filesize(), need, what)
 
     def _abandon(self, error: Exception) -> None:
         """Leave a file whose write failed open: HDF5 crashes the process when it closes it."""
@@ -197,21 +200,37 @@ class Writer:
         try:
             with h5py.File(self.path, "r", locking=False) as file:
                 version = int(np.ravel(file.attrs.get("resprobe_schema", 0))[0])
-                lacking = [
-                    f"{group.path}/{variable.name}"
-                    for group in self._groups.values()
-                    for variable in group.variables
-                    if f"{group.path}/{variable.name}" not in file
-                ]
+                other = [line for group in self._groups.values() for line in _differences(file, group)]
         except OSError as error:
             raise InputError(
                 f"{self.path} can't be read as HDF5 ({error}); `resprobe check` says more."
             ) from error
-        if version != SCHEMA_VERSION or lacking:
-            what = f"lacks {lacking[0]}" if lacking else f"has schema {version}"
+        if version != SCHEMA_VERSION:
+            other.insert(0, f"has schema {version}")
+        if other:
             raise InputError(
-                f"{self.path} {what}, so recording can't go on in it; start anew with --overwrite."
+                f"{self.path} {other[0]}, so recording can't go on in it; start anew with "
+                "--overwrite."
             )
+
+
+def _differences(file: h5py.File, group: Group) -> Iterator[str]:
+    """Say where a file's layout is not the declared one."""
+    for variable in (*group.variables, *bookkeeping()):
+        name = f"{group.path}/{variable.name}"
+        if name not in file:
+            yield f"lacks {name}"
+        elif file[name].dtype != np.dtype(variable.dtype) or file[name].ndim != len(variable.dims):
+            yield f"has another layout of {name}"
+    for coordinate in group.coordinates:
+        name = f"{group.path}/{coordinate.name}"
+        if name not in file:
+            yield f"lacks {name}"
+            continue
+        text = not isinstance(coordinate.values, np.ndarray)
+        stored = file[name].asstr()[...] if text else file[name][...]
+        if not np.array_equal(stored, np.asarray(coordinate.values, stored.dtype)):
+            yield f"has other values of {name}"
 
 
 def bookkeeping() -> tuple[Variable, Variable]:
@@ -237,6 +256,7 @@ def _create(
     """Make the file under another name and move it in place when its layout is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unborn = path.with_name(path.name + ".new")
+    reserve_new(unborn, _LAYOUT_ROOM, "the layout")
     with h5netcdf.File(unborn, "w") as file:
         file.attrs["Conventions"] = CONVENTIONS
         file.attrs["resprobe_schema"] = np.int64(SCHEMA_VERSION)

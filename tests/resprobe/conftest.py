@@ -1,4 +1,4 @@
-"""One small trained and collected run for all tests of resprobe; each test that changes it copies."""
+"""One small trained and collected run for all tests; a test that changes it takes a copy."""
 
 from __future__ import annotations
 

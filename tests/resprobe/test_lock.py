@@ -1,0 +1,97 @@
+"""One writer at a time, and the second one is told who the first is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from resprobe.errors import InputError
+from resprobe.store import lock
+from resprobe.store.lock import file_lock, is_locked, run_lock
+
+HOLDER = """
+import sys
+from pathlib import Path
+from resprobe.store.lock import run_lock
+sys.argv = ["resprobe", "train", "my-recipe"]
+with run_lock(Path({run!r})):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock of `tmp_path` until its input ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER.format(run=str(tmp_path))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.communicate("\n", timeout=30)
+
+
+def test_a_second_process_is_refused_with_the_pid_and_command_of_the_first(tmp_path, holder):
+    with pytest.raises(InputError) as caught, run_lock(tmp_path):
+        pass
+    assert f"process {holder.pid} on " in str(caught.value)
+    assert "(resprobe train my-recipe)" in str(caught.value)
+    assert is_locked(tmp_path / ".lock")
+
+
+def test_a_killed_holder_leaves_no_lock_behind(tmp_path, holder):
+    holder.kill()
+    holder.wait(timeout=30)
+    with run_lock(tmp_path):
+        pass
+    assert not is_locked(tmp_path / ".lock")
+
+
+def test_a_second_entry_within_the_process_just_enters(tmp_path):
+    with run_lock(tmp_path):
+        with run_lock(tmp_path):
+            pass
+        assert lock._held
+    assert not lock._held
+
+
+def test_our_own_lock_does_not_look_like_somebody_elses(tmp_path):
+    with run_lock(tmp_path):
+        assert not is_locked(tmp_path / ".lock")
+    assert not is_locked(tmp_path / "never-locked")
+
+
+def test_an_exception_gives_the_lock_back(tmp_path):
+    with pytest.raises(KeyError), run_lock(tmp_path), run_lock(tmp_path):
+        raise KeyError
+    assert not lock._held
+    done = subprocess.run(
+        [sys.executable, "-c", HOLDER.format(run=str(tmp_path))],
+        input="\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.stdout == "held\n"
+
+
+def test_a_lock_that_can_not_be_made_is_bad_input(tmp_path):
+    with pytest.raises(InputError, match="gone"), file_lock(tmp_path / "gone" / ".lock", "x"):
+        pass
+
+
+def test_without_flock_a_file_stands_for_the_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "fcntl", None)
+    path = tmp_path / "run.lock"
+    with file_lock(path, "the run"), file_lock(path, "the run"):
+        assert is_locked(path)
+        monkeypatch.setattr(lock, "_held", {})
+        with pytest.raises(InputError, match=r"process \d+ on .*delete .*run\.lock\.held"):
+            lock._exclusive_file(path, "the run").__enter__()
+    assert not is_locked(path)

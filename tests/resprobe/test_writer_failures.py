@@ -1,0 +1,195 @@
+"""A full disk, a failed write or a kill takes nothing that was committed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+import numpy as np
+import pytest
+import stored
+
+import resprobe
+from resprobe.errors import DiskFullError
+from resprobe.handover import WritingThread
+
+
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """From the call on, no space can be reserved."""
+    return lambda: monkeypatch.setattr(os, "posix_fallocate", no_room)
+
+
+def test_a_full_disk_stops_recording_before_anything_is_written(tmp_path, full_disk):
+    writer = stored.new(tmp_path / "file.h5")
+    writer.append("/lines", stored.rows(0, 4))
+    full_disk()
+    with pytest.raises(DiskFullError, match=r"no room .*file\.h5.*every committed row is safe"):
+        writer.append("/lines", stored.rows(4, 8))
+    assert writer.committed("/lines") == 4
+    writer.close("stopped_disk_full")
+    lines = resprobe.open(tmp_path / "file.h5")["lines"]
+    assert lines.attrs["status"] == "stopped_disk_full"
+    assert np.array_equal(lines["height"], stored.rows(0, 4)["height"])
+
+
+def test_recording_goes_on_once_there_is_room_again(tmp_path, full_disk, monkeypatch):
+    writer = stored.new(tmp_path / "file.h5")
+    writer.append("/lines", stored.rows(0, 4))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", no_room)
+        with pytest.raises(DiskFullError):
+            writer.append("/lines", stored.rows(4, 8))
+    writer.append("/lines", stored.rows(4, 8))
+    writer.close()
+    lines = resprobe.open(tmp_path / "file.h5")["lines"]
+    assert np.array_equal(lines["step"], np.arange(1, 9))
+
+
+def test_a_new_file_on_a_full_disk_says_so(tmp_path, full_disk):
+    full_disk()
+    with pytest.raises(DiskFullError, match=r"no room .*file\.h5"):
+        stored.new(tmp_path / "file.h5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_platform_that_reserves_nothing_on_this_file_system_still_records(tmp_path, monkeypatch):
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    stored.written(tmp_path / "file.h5", 3)
+    assert resprobe.open(tmp_path / "file.h5")["lines"].sizes["step"] == 3
+
+
+def test_the_writing_thread_marks_a_recording_that_a_full_disk_stopped(tmp_path, full_disk):
+    thread = WritingThread(stored.new(tmp_path / "file.h5"))
+    thread.put("/lines", stored.rows(0, 4))
+    while thread.error is None and len(resprobe.open(tmp_path / "file.h5")["lines"]["step"]) < 4:
+        pass
+    full_disk()
+    thread.put("/lines", stored.rows(4, 8))
+    thread.put("/lines", stored.rows(8, 12))
+    thread.close("finished")
+    assert isinstance(thread.error, DiskFullError)
+    lines = resprobe.open(tmp_path / "file.h5")["lines"]
+    assert lines.attrs["status"] == "stopped_disk_full"
+    assert list(lines["step"].values) == [1, 2, 3, 4]
+
+
+FAILING_WRITE = """
+import os
+import h5py, numpy, stored
+from resprobe.errors import DiskFullError
+from resprobe.store import writer as module
+
+writer = stored.new(__import__("pathlib").Path(sys.argv[1]))
+writer.append("/lines", stored.rows(0, 4))
+original = h5py.Dataset.__setitem__
+
+def fails(self, *arguments):
+    if self.name.endswith("/width"):
+        raise OSError("No space left on device")
+    original(self, *arguments)
+
+h5py.Dataset.__setitem__ = fails
+try:
+    writer.append("/lines", stored.rows(4, 8))
+except DiskFullError as error:
+    print(error)
+h5py.Dataset.__setitem__ = original
+assert module.abandoned()
+writer.close("stopped_disk_full")
+assert writer._file.id.valid
+sys.stdout.flush()
+os._exit(7)
+"""
+
+
+def test_a_file_whose_write_failed_is_left_open_and_keeps_its_committed_rows(tmp_path):
+    done = stored.in_process(FAILING_WRITE, tmp_path / "file.h5")
+    assert done.returncode == 7, done.stderr
+    assert "every committed row is safe" in done.stdout
+    lines = resprobe.open(tmp_path / "file.h5")["lines"]
+    assert np.array_equal(lines["width"], stored.rows(0, 4)["width"])
+    plain = stored.plain_xarray(tmp_path / "file.h5")["/lines"]["values"]
+    assert plain["height"][:4] == [1.5, 3.0, 4.5, 6.0]
+
+
+FAILING_COMMAND = """
+import errno, os
+import click
+from resprobe import registry
+from resprobe.cli import main as module
+from resprobe.errors import DiskFullError
+from resprobe.store import writer
+
+@click.command()
+def fail():
+    writer._abandoned.append(object())
+    raise DiskFullError("no room")
+
+registry.entries = lambda kind: {"fail": "somewhere:fail"}
+registry.load = lambda kind, name: fail
+import atexit
+atexit.register(lambda: print("clean-up"))
+sys.argv = ["resprobe", "fail"]
+module.main()
+"""
+
+
+def test_the_command_line_leaves_without_the_clean_up_that_crashes(tmp_path):
+    done = stored.in_process(FAILING_COMMAND)
+    assert done.returncode == 1
+    assert done.stderr == "Error: no room\n"
+    assert "clean-up" not in done.stdout
+
+
+KILLED = """
+import os, signal
+import stored
+from pathlib import Path
+
+writer = stored.new(Path(sys.argv[1]), chunk_rows=4)
+commits, when = int(sys.argv[2]), sys.argv[3]
+commit = writer._commit
+
+def counted(group, count):
+    global commits
+    commits -= 1
+    if commits == 0 and when == "before":
+        os.kill(os.getpid(), signal.SIGKILL)
+    commit(group, count)
+    if commits == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+writer._commit = counted
+for start in range(0, 300, 3):
+    writer.append("/lines", stored.rows(start, start + 3))
+"""
+
+
+@pytest.mark.parametrize("commits", [1, 2, 17])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_killed_process_loses_no_committed_row(tmp_path, commits, when):
+    path = tmp_path / "file.h5"
+    done = stored.in_process(KILLED, path, commits, when)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    safe = 3 * (commits if when == "after" else commits - 1)
+    lines = resprobe.open(path)["lines"]
+    assert lines.attrs["status"] == "recording"
+    for name, values in stored.rows(0, safe).items():
+        np.testing.assert_array_equal(lines[name].values, values)
+    plain = stored.plain_xarray(path)["/lines"]["values"]
+    for name, values in stored.rows(0, safe).items():
+        assert plain[name][:safe] == values.tolist()
+    writer = stored.new(path, resume=True)
+    writer.append("/lines", stored.rows(safe, safe + 2))
+    writer.close()
+    lines = resprobe.open(path)["lines"]
+    assert np.array_equal(lines["width"], stored.rows(0, safe + 2)["width"])
