@@ -1,7 +1,7 @@
 """Squared norms and inner products of each sample of a batch.
 
 The partial results of short runs of neighbouring elements are formed in the tensor's own dtype by
-a vectorised kernel; the runs are added in float64. So the result is good to about 1e-7 at float32
+a vectorised kernel; the runs are added in float64. So the result is good to a few 1e-7 at float32
 prices, where a plain float32 sum of millions of squares loses 1e-4. The two halves can be called
 apart, so that the runs of many tensors are added at once.
 """
@@ -16,7 +16,7 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Long enough for the vector units, short enough for float32 partial sums to stay exact to 1e-7.
+# Long enough for the vector units, short enough for float32 partial sums to lose no digits.
 _LONGEST, _SHORTEST = 512, 64
 _HALVES = (torch.float16, torch.bfloat16)
 

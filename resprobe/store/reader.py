@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import io
 import json
 import time
 import tomllib
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # How long a reader tries again while a writer is in the middle of a batch.
 _PATIENCE = 1.0
+# Longer than the writes of one flush take.
+_FLUSH = 0.005
 
 
 def open(path: str | Path) -> xr.DataTree:  # noqa: A001 - `resprobe.open` by contract
@@ -65,10 +68,15 @@ def read_file(path: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     Raises:
         InputError: not there, not HDF5, not resprobe's, of a newer schema, or damaged.
     """
-    attributes, live = _look(path)
-    if live:
-        return _read_live(path), attributes
-    return _load_groups(path, live=False), attributes
+    try:
+        with hdf5(path) as file:
+            attributes, live = _look(file, path)
+        if not live:
+            return _load_groups(path), attributes
+    except InputError:
+        if not path.exists():
+            raise
+    return _read_live(path)
 
 
 def family(tree: xr.DataTree, name: str) -> tuple[int | None, xr.Dataset] | None:
@@ -115,21 +123,45 @@ def require_hdf5(path: Path) -> None:
 
 
 @contextmanager
-def hdf5(path: Path) -> Iterator[h5py.File]:
+def hdf5(path: Path, content: bytes | None = None) -> Iterator[h5py.File]:
     """Open a file for reading without HDF5's lock, so that no reader ever stops a writer.
+
+    Args:
+        path: of the file.
+        content: its bytes, from `snapshot`, if it is being written.
 
     Raises:
         InputError: it is not HDF5 or damaged.
     """
     require_hdf5(path)
     try:
-        file = _without_lock(path)
+        file = _without_lock(path) if content is None else h5py.File(io.BytesIO(content), "r")
     except OSError as error:
         raise InputError(
             f"{path} is damaged or truncated ({error}); take it from a copy, or record it again."
         ) from error
     with file:
         yield file
+
+
+def snapshot(path: Path) -> bytes:
+    """Give the bytes of a file as they were at one moment, also while it is being written.
+
+    HDF5 looks at the end of a file once, when it opens it, and takes what a writer adds meanwhile
+    for damage. Two passes that read the same bytes show what was there between them.
+
+    Raises:
+        InputError: it changes all the time.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    earlier = path.read_bytes()
+    while (content := path.read_bytes()) != earlier:
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"{path} changes faster than it can be read; try again, or wait for its writer."
+            )
+        earlier = content
+    return content
 
 
 def _without_lock(path: Path) -> h5py.File:
@@ -196,21 +228,20 @@ def grouping(recipe: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _look(path: Path) -> tuple[dict[str, Any], bool]:
+def _look(file: h5py.File, path: Path) -> tuple[dict[str, Any], bool]:
     """Give root attributes and whether a group is (or was, when killed) still being recorded."""
-    with hdf5(path) as file:
-        try:
-            attributes = {name: _plain(value) for name, value in file.attrs.items()}
-            statuses: list[int] = []
-            file.visititems(
-                lambda name, item: (
-                    statuses.append(int(item[()])) if name.endswith("/status") else None
-                )
+    try:
+        attributes = {name: _plain(value) for name, value in file.attrs.items()}
+        statuses: list[int] = []
+        file.visititems(
+            lambda name, item: (
+                statuses.append(int(item[()])) if name.endswith("/status") else None
             )
-        except (OSError, RuntimeError, KeyError) as error:
-            raise InputError(
-                f"{path} is damaged ({error}); take it from a copy, or record it again."
-            ) from error
+        )
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); take it from a copy, or record it again."
+        ) from error
     version = attributes.get("resprobe_schema")
     if not isinstance(version, int):
         raise InputError(
@@ -225,25 +256,32 @@ def _look(path: Path) -> tuple[dict[str, Any], bool]:
     return attributes, STATUS.index("recording") in statuses
 
 
-def _read_live(path: Path) -> dict[str, xr.Dataset]:
-    """Read a file that may be written meanwhile: until two readings agree."""
+def _read_live(path: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
+    """Read a file that may be written meanwhile: until two readings agree.
+
+    A moment may lie between two writes of one flush, so a reading that fails is repeated while
+    the file changes, and one that succeeds must be confirmed.
+    """
     deadline = time.monotonic() + _PATIENCE
     earlier: dict[str, xr.Dataset] | None = None
+    content = b""
     while True:
+        before, content = content, snapshot(path)
         try:
-            groups = _load_groups(path, live=True)
+            with hdf5(path, content) as file:
+                attributes, _ = _look(file, path)
+            groups = _load_groups(path, content)
         except InputError:
-            if time.monotonic() > deadline:
+            if content == before or time.monotonic() > deadline:
                 raise
             groups = None
         if groups is not None and earlier is not None and _agree(earlier, groups):
-            return groups
+            return groups, attributes
         if time.monotonic() > deadline:
             raise InputError(
                 f"{path} changes faster than it can be read; try again, or wait for its writer."
             )
-        if groups is None:
-            time.sleep(0.01)
+        time.sleep(_FLUSH)
         earlier = groups
 
 
@@ -263,21 +301,10 @@ def _agree(earlier: dict[str, xr.Dataset], later: dict[str, xr.Dataset]) -> bool
     return True
 
 
-def _load_groups(path: Path, *, live: bool) -> dict[str, xr.Dataset]:
-    import xarray as xr
-
-    # What is committed is read first: the rows are then there, however far the writer gets.
-    committed = _committed(path) if live else {}
-    # HDF5 refuses to open one file twice in a process with and without its lock. A finished file
-    # is opened as plain xarray does, so that both can be used side by side; a live one without.
-    attempts: list[dict[str, Any]] = [{"driver_kwds": {"locking": False}}, {}]
+def _load_groups(path: Path, content: bytes | None = None) -> dict[str, xr.Dataset]:
+    """Read all groups of a file: lazily, or at once from its `content` at one moment."""
     try:
-        try:
-            groups = xr.open_groups(path, engine="h5netcdf", **attempts[0 if live else 1])
-        except OSError as error:
-            if "flag values don't match" not in str(error):
-                raise
-            groups = xr.open_groups(path, engine="h5netcdf", **attempts[1 if live else 0])
+        groups = _open_groups(path, content)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is damaged ({type(error).__name__}: {error}); `resprobe check {path}` says "
@@ -287,42 +314,38 @@ def _load_groups(path: Path, *, live: bool) -> dict[str, xr.Dataset]:
     try:
         for name, dataset in groups.items():
             if "committed" in dataset:
-                trimmed = _trim(dataset, path, name, committed.get(name))
+                trimmed = _trim(dataset, path, name)
                 trimmed.set_close(dataset.close)
-                found[name] = trimmed.load() if live else trimmed
-    except (OSError, RuntimeError, ValueError, IndexError) as error:
+                found[name] = trimmed if content is None else trimmed.load()
+    except (OSError, RuntimeError, KeyError, ValueError, IndexError) as error:
         raise InputError(
             f"{path} is damaged ({error}); `resprobe check {path}` says more."
         ) from error
     finally:
-        if live:
+        if content is not None:
             for dataset in groups.values():
                 dataset.close()
     return found
 
 
-def _committed(path: Path) -> dict[str, int]:
-    """Give how many rows of each group are committed."""
-    found = {}
+def _open_groups(path: Path, content: bytes | None) -> dict[str, xr.Dataset]:
+    import xarray as xr
 
-    def visit(name: str, item: Any) -> None:
-        if name.endswith("/committed"):
-            found[f"/{name.removesuffix('/committed')}"] = int(item[()])
-
-    with hdf5(path) as file:
-        try:
-            file.visititems(visit)
-        except (OSError, RuntimeError, KeyError) as error:
-            raise InputError(
-                f"{path} is damaged ({error}); take it from a copy, or record it again."
-            ) from error
-    return found
+    if content is not None:
+        return xr.open_groups(io.BytesIO(content), engine="h5netcdf")
+    # HDF5 refuses to open one file twice in a process with and without its lock. It is opened as
+    # plain xarray does, so that both can be used side by side; else as whoever has it open.
+    try:
+        return xr.open_groups(path, engine="h5netcdf")
+    except OSError as error:
+        if "flag values don't match" not in str(error):
+            raise
+        return xr.open_groups(path, engine="h5netcdf", driver_kwds={"locking": False})
 
 
-def _trim(dataset: xr.Dataset, path: Path, name: str, committed: int | None) -> xr.Dataset:
+def _trim(dataset: xr.Dataset, path: Path, name: str) -> xr.Dataset:
     """Cut off rows that are not committed; turn the bookkeeping into attributes."""
-    count = int(dataset["committed"]) if committed is None else committed
-    status = int(dataset["status"])
+    count, status = int(dataset["committed"]), int(dataset["status"])
     rows = str(dataset.attrs.get("rows", name.rsplit("/", 1)[-1]))
     trimmed = dataset.drop_vars(["committed", "status"])
     if rows in trimmed.dims:

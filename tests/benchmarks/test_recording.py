@@ -50,7 +50,7 @@ class Stepper:
             self.recorder.step(loss, accuracy)
 
 
-@pytest.mark.parametrize(("name", "limit"), [(n, v) for n, v in zip(NETS, (1.06, 1.15))])
+@pytest.mark.parametrize(("name", "limit"), [(n, v) for n, v in zip(NETS, (1.06, 1.15), strict=True)])
 def test_the_whole_list_at_every_step_stays_below_its_limit(name, limit, tmp_path):
     net, shape, rounds = NETS[name]
     torch.set_num_threads(1)
@@ -67,4 +67,4 @@ def test_the_whole_list_at_every_step_stays_below_its_limit(name, limit, tmp_pat
     for of, bound in (("all", limit), ("norms", 1.03 if "ResNet-20" in name else limit)):
         assert ratio(times, of, "bare")[1] <= bound
     parameters = [list(v.net.parameters()) for v in variants.values()]
-    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(*parameters))
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(*parameters, strict=True))

@@ -117,12 +117,14 @@ def test_an_open_tree_does_not_keep_the_recording_process_from_going_on(tmp_path
 WRITES_ON = """
 import itertools
 import stored
+import time
 from pathlib import Path
 
 writer = stored.new(Path(sys.argv[1]), chunk_rows=4)
 print("ready", flush=True)
 for start in itertools.count(0, 3):
     writer.append("/lines", stored.rows(start, start + 3))
+    time.sleep(0.005)
     if Path(sys.argv[2]).exists():
         break
 writer.close()

@@ -136,18 +136,17 @@ def test_a_truncated_file_reads_the_same_with_plain_xarray_once_it_is_closed(tmp
 
 def other_layouts():
     lines = stored.LINES
-    yield "more variables", [
-        Group(lines.path, "step", (*lines.variables, Variable("more", ("step",), "int8")))
-    ]
+    yield (
+        "more variables",
+        [Group(lines.path, "step", (*lines.variables, Variable("more", ("step",), "int8")))],
+    )
     yield "another group", [Group("/others", "step", lines.variables)]
     narrow = tuple(
         Variable(v.name, v.dims, "float32" if v.name == "height" else v.dtype)
         for v in lines.variables
     )
     yield "another dtype", [Group(lines.path, "step", narrow, lines.coordinates)]
-    blocks = tuple(
-        type(c)(c.name, c.dims, c.values[:2], c.attributes) for c in lines.coordinates
-    )
+    blocks = tuple(type(c)(c.name, c.dims, c.values[:2], c.attributes) for c in lines.coordinates)
     yield "fewer blocks", [Group(lines.path, "step", lines.variables, blocks)]
     renamed = (type(blocks[0])("block", ("block",), ["a", "b", "c"]),)
     yield "other blocks", [Group(lines.path, "step", lines.variables, renamed)]
