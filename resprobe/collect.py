@@ -300,7 +300,7 @@ class _Session:
             started = time.perf_counter()
             rows = self._rows(measurement, indices, 0, stop)
             seconds = (time.perf_counter() - started) * len(indices) / stop
-        values = self._ready().kept_bytes(stop, replays=measurement.needs_replays)
+        values = self._ready().kept_bytes(stop, **_needs(measurement))
         written = sum(array.nbytes for array in rows.values())
         return Estimate(family, len(indices), seconds, (values + written) / 1e6)
 
@@ -308,7 +308,7 @@ class _Session:
         self, measurement: Measurement, indices: NDArray[np.int64], start: int, stop: int
     ) -> dict[str, NDArray[Any]]:
         batch, labels = self._source.inputs(start, stop, indices)
-        whole = self._ready().run(batch, replays=measurement.needs_replays)
+        whole = self._ready().run(batch, **_needs(measurement))
         rows = {name: t.cpu().numpy() for name, t in measurement.rows(whole, labels).items()}
         return {**rows, "sample": indices[start:stop], "label": labels.cpu().numpy()}
 
@@ -342,6 +342,10 @@ class _Session:
             **source.attributes,
         }
         return Writer(partial, [group], attributes, chunk_rows=BATCH)
+
+
+def _needs(measurement: Measurement) -> dict[str, bool]:
+    return {"branches": measurement.needs_branches, "replays": measurement.needs_replays}
 
 
 def _counted(group: Any) -> list[str]:

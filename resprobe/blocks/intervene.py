@@ -68,39 +68,45 @@ class Runner:
         self.blocks: Blocks = discover(model, self._program)
         self._structure = self._program.structure()
 
-    def run(self, batch: Tensor, *, replays: bool = True) -> Pass:
-        """Run one batch, keeping what norms (and, with `replays`, interventions) need.
+    def run(self, batch: Tensor, *, branches: bool = True, replays: bool = True) -> Pass:
+        """Run one batch, keeping the tensors of its blocks.
+
+        Args:
+            batch: `(sample, …)`.
+            branches: keep also x and G; without, a pass has shortcuts alone.
+            replays: keep what interventions need.
 
         Raises:
             ViolationError: the model took another way through its operations than with the
                 example, so that its blocks are not the same.
         """
-        program = record(self.model, (batch,), keep=self._needed(replays))
+        program = record(self.model, (batch,), keep=self._needed(branches, replays))
         if program.structure() != self._structure:
             raise ViolationError(
                 "the model runs other operations for this batch than for the first one, so its "
                 "blocks are not the same; measure batches on which its control flow agrees."
             )
+        program.share_plans(self._program)
         return Pass(program, self.blocks)
 
-    def kept_bytes(self, samples: int, *, replays: bool = True) -> int:
+    def kept_bytes(self, samples: int, *, branches: bool = True, replays: bool = True) -> int:
         """Give how many bytes of tensors a batch of `samples` keeps for its blocks."""
         program = self._program
         total = 0
-        for value in self._needed(replays):
+        for value in self._needed(branches, replays):
             elements = 1
             for size in program.shapes[value][1:]:
                 elements *= size
             total += samples * elements * program.dtypes[value].itemsize
         return total
 
-    def _needed(self, replays: bool) -> set[int]:
+    def _needed(self, branches: bool, replays: bool) -> set[int]:
         program = self._program
         needed: set[int] = set()
         for block in self.blocks:
-            needed |= {block.input, block.branch}
-            if block.shortcut is not None:
-                needed.add(block.shortcut)
+            needed.add(block.input if block.shortcut is None else block.shortcut)
+            if branches:
+                needed |= {block.input, block.branch}
             if replays:
                 needed |= program.live(block.resume, {_sum_of(program, block)})
         return needed
@@ -117,9 +123,14 @@ class Pass:
     def tensors(self, block: Block) -> tuple[Tensor, Tensor, Tensor]:
         """Give x, s and G of a block, each `(sample, …)`."""
         kept = self._program.kept
-        x = kept[block.input]
-        s = shortcut_of(block, x) if block.shortcut is None else kept[block.shortcut]
-        return x, s, kept[block.branch]
+        return kept[block.input], self.shortcut(block), kept[block.branch]
+
+    def shortcut(self, block: Block) -> Tensor:
+        """Give s of a block, `(sample, …)`."""
+        kept = self._program.kept
+        if block.shortcut is None:
+            return shortcut_of(block, kept[block.input])
+        return kept[block.shortcut]
 
     def replace_sum(self, block: Block, total: Tensor) -> Any:
         """Give the model's output with `total` in the place of the block's s + G."""
@@ -127,8 +138,7 @@ class Pass:
 
     def lesion(self, block: Block) -> Any:
         """Give the model's output with the block's branch dropped and its skip kept."""
-        _, s, _ = self.tensors(block)
-        return self.replace_sum(block, s)
+        return self.replace_sum(block, self.shortcut(block))
 
 
 def _sum_of(program: Program, block: Block) -> int:

@@ -9,10 +9,12 @@ intervention.
 
 from __future__ import annotations
 
+import gc
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -23,6 +25,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from resprobe.errors import InputError, ViolationError
 
 aten = torch.ops.aten
+
+# What can't hold a tensor, and most arguments are.
+_ATOMS = {int, float, bool, type(None), str, torch.dtype, torch.device, torch.memory_format}
 
 # Operations that write to arguments without saying so in their schema: training-mode BatchNorm
 # updates its running statistics (argument 3 and 4).
@@ -67,6 +72,7 @@ class Operation:
         scope: which entry of a module this was, so that two calls of one module differ.
         call: the Python call that ran it, None where none was seen.
         parameters: names of the parameters among its arguments.
+        places: positions and values of the tensors among `args`, None if some are nested.
     """
 
     function: Any
@@ -80,6 +86,16 @@ class Operation:
     scope: int
     call: Call | None
     parameters: tuple[str, ...]
+    places: tuple[tuple[int, int], ...] | None
+
+    def run(self, values: Mapping[int, Tensor]) -> Any:
+        """Execute the operation on these values."""
+        if self.places is None:
+            return self.function(*substitute(self.args, values), **substitute(self.kwargs, values))
+        args = list(self.args)
+        for place, value in self.places:
+            args[place] = values[value]
+        return self.function(*args, **self.kwargs)
 
 
 class ModuleCall(NamedTuple):
@@ -118,6 +134,7 @@ class Program:
     kept: dict[int, Tensor] = field(default_factory=dict)
     modules: list[ModuleCall] = field(default_factory=list)
     produced_by: dict[int, Call] = field(default_factory=dict)
+    _plans: dict[Any, _Plan] = field(default_factory=dict, repr=False)
 
     def structure(self) -> tuple[Any, ...]:
         """Give what must be equal for two recordings to have the same blocks and values."""
@@ -155,77 +172,94 @@ class Program:
             ViolationError: a value that is needed was not kept.
         """
         wanted = self.output if output is None else output
-        environment = self._initial(start, values)
-        last = self._last_use(start, wanted)
+        plan = self._plan(start, frozenset(values), frozenset(refs(wanted)))
+        environment = self._initial(start, values, plan)
         with torch.no_grad():
             for index in range(start, len(self.operations)):
                 op = self.operations[index]
-                args = substitute(op.args, environment)
-                kwargs = substitute(op.kwargs, environment)
-                result = op.function(*args, **kwargs)
+                result = op.run(environment)
                 for old, new in op.renames:
                     if old in environment:
                         environment[new] = environment[old]
-                _bind(op.result, result, environment)
-                for value in last.get(index, ()):
+                if type(op.result) is Ref:
+                    environment[op.result.value] = result
+                else:
+                    _bind(op.result, result, environment)
+                for value in plan.last_use.get(index, ()):
                     environment.pop(value, None)
         return substitute(wanted, environment)
 
-    def _initial(self, start: int, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    def share_plans(self, other: Program) -> None:
+        """Take over the plans for replays of a program of equal structure."""
+        self._plans = other._plans
+
+    def _plan(self, start: int, made: frozenset[int], wanted: frozenset[int]) -> _Plan:
+        key = (start, made, wanted)
+        if key not in self._plans:
+            live = self.live(start, made)
+            self._plans[key] = _Plan(
+                live, self._overwritten(start, live | made), self._last_use(start, wanted)
+            )
+        return self._plans[key]
+
+    def _initial(self, start: int, values: Mapping[int, Tensor], plan: _Plan) -> dict[int, Tensor]:
         """Give the tensors a replay starts from; those that it overwrites as private copies."""
         environment = dict(values)
-        for value in self.live(start, values):
+        for value in plan.live:
             if value not in self.kept:
                 raise ViolationError(
                     f"replay from operation {start} needs value {value}, which was not kept; "
                     "record again keeping what `live` names."
                 )
             environment[value] = self.kept[value]
-        overwritten = self._overwritten(start, environment)
-        if not overwritten:
-            return environment
-        storages = {environment[v].untyped_storage()._cdata for v in overwritten}
+        storages = {environment[v].untyped_storage()._cdata for v in plan.overwritten}
         copies: dict[int, Tensor] = {}
         for value, tensor in environment.items():
-            storage = tensor.untyped_storage()
-            if storage._cdata in storages:
+            if storages and tensor.untyped_storage()._cdata in storages:
                 environment[value] = _copy_with_aliases(tensor, copies)
         return environment
 
-    def _overwritten(self, start: int, environment: Mapping[int, Tensor]) -> set[int]:
-        """Give the values of `environment` whose storage the operations from `start` write to."""
-        origin = {value: value for value in environment}
-        found = set()
-        for op in self.operations[start:]:
-            for old, new in op.renames:
-                if old in origin:
-                    found.add(origin[old])
-                    origin[new] = origin[old]
-        # A view made during the replay writes through to the tensor that it views.
-        aliases = {value: {value} for value in environment}
+    def _overwritten(self, start: int, begin: set[int]) -> set[int]:
+        """Give the values of `begin` whose storage the operations from `start` write to."""
+        # A view that is made during the replay writes through to the tensor that it views.
+        origins = {value: {value} for value in begin}
+        found: set[int] = set()
         for op in self.operations[start:]:
             if op.function.is_view:
-                for old in op.reads:
-                    for new in op.writes:
-                        if old in aliases:
-                            aliases[new] = aliases[old]
-            for old, _ in op.renames:
-                found |= aliases.get(old, set())
-        return {value for value in found if value in environment}
+                for new in op.writes:
+                    for old in op.reads:
+                        origins[new] = origins.get(new, set()) | origins.get(old, set())
+            for old, new in op.renames:
+                found |= origins.get(old, set())
+                origins[new] = origins.get(old, set())
+        return found & begin
 
-    def _last_use(self, start: int, wanted: Any) -> dict[int, list[int]]:
+    def _last_use(self, start: int, wanted: frozenset[int]) -> dict[int, list[int]]:
         """Give, by operation, the values that nothing reads after it."""
         last: dict[int, int] = {}
         for index in range(start, len(self.operations)):
             op = self.operations[index]
             for value in (*op.reads, *op.writes, *(old for old, _ in op.renames)):
                 last[value] = index
-        keep = set(refs(wanted))
         dropped: dict[int, list[int]] = {}
         for value, index in last.items():
-            if value not in keep:
+            if value not in wanted:
                 dropped.setdefault(index, []).append(value)
         return dropped
+
+
+class _Plan(NamedTuple):
+    """What a replay needs to know beforehand; it follows from the structure alone.
+
+    Attributes:
+        live: values that it starts from.
+        overwritten: those of them that it writes to, and so must copy.
+        last_use: by operation, the values that can be freed after it.
+    """
+
+    live: set[int]
+    overwritten: set[int]
+    last_use: dict[int, list[int]]
 
 
 def record(
@@ -254,12 +288,12 @@ def record(
     _refuse(model)
     recorder = _Recorder(model, keep)
     with ExitStack() as stack:
+        stack.enter_context(_collector_paused())
+        stack.callback(recorder.calls.forget)
         for path, module in model.named_modules():
             enter, leave = recorder.hooks(path)
             stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
-            stack.callback(
-                module.register_forward_hook(leave, with_kwargs=True, always_call=True).remove
-            )
+            stack.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
         recorder.name_inputs((tuple(args), dict(kwargs or {})))
         stack.enter_context(recorder.calls)
         stack.enter_context(recorder)
@@ -267,6 +301,22 @@ def record(
     recorder.program.output = recorder.number(result)
     recorder.program.result = result
     return recorder.program
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause Python's cyclic garbage collector.
+
+    A recording makes thousands of small objects, and each collection that they set off looks at
+    all of torch's: that was four fifths of the time of a recording.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def refs(structure: Any) -> Iterable[int]:
@@ -286,13 +336,17 @@ def substitute(structure: Any, values: Mapping[int, Any]) -> Any:
     if isinstance(structure, Ref):
         return values[structure.value]
     if isinstance(structure, tuple | list):
-        items = [substitute(item, values) for item in structure]
-        if isinstance(structure, list):
-            return items
-        return type(structure)(*items) if hasattr(structure, "_fields") else tuple(items)
+        return _like(structure, [substitute(item, values) for item in structure])
     if isinstance(structure, dict):
         return {key: substitute(item, values) for key, item in structure.items()}
     return structure
+
+
+def _like(structure: Any, items: list[Any]) -> Any:
+    """Give the items as a list, tuple or named tuple, as `structure` is."""
+    if isinstance(structure, list):
+        return items
+    return type(structure)(*items) if hasattr(structure, "_fields") else tuple(items)
 
 
 def _bind(structure: Any, result: Any, environment: dict[int, Tensor]) -> None:
@@ -346,7 +400,11 @@ class _Calls(TorchFunctionMode):
         self.event: Event | None = None
         self.running: Call | None = None
         self._counts: dict[Callable[..., Any], int] = {}
-        self._returned = returned
+        self._returned: Callable[[Any, Call], None] | None = returned
+
+    def forget(self) -> None:
+        """Let go of the recorder, which holds this: a cycle would keep its tensors alive."""
+        self._returned = None
 
     def begin(self, event: Event) -> None:
         """Count from this event on."""
@@ -363,7 +421,8 @@ class _Calls(TorchFunctionMode):
             result = func(*args, **(kwargs or {}))
         finally:
             call, self.running = self.running, None
-        self._returned(result, call)
+        if self._returned is not None:
+            self._returned(result, call)
         return result
 
 
@@ -394,16 +453,23 @@ class _Recorder(TorchDispatchMode):
 
     def number(self, structure: Any) -> Any:
         """Replace the known tensors of a nested structure by `Ref`."""
+        return self._number(structure, [], [])
+
+    def _number(self, structure: Any, tensors: list[Tensor], reads: list[int]) -> Any:
+        """Replace known tensors by `Ref`; note every tensor and the value of every known one."""
         if isinstance(structure, Tensor):
+            tensors.append(structure)
             value = self._value(structure)
+            if value is not None:
+                reads.append(value)
             return structure if value is None else Ref(value)
+        if type(structure) in _ATOMS:
+            return structure
         if isinstance(structure, tuple | list):
-            items = [self.number(item) for item in structure]
-            if isinstance(structure, list):
-                return items
-            return type(structure)(*items) if hasattr(structure, "_fields") else tuple(items)
+            items = [self._number(item, tensors, reads) for item in structure]
+            return _like(structure, items)
         if isinstance(structure, dict):
-            return {key: self.number(item) for key, item in structure.items()}
+            return {k: self._number(item, tensors, reads) for k, item in structure.items()}
         return structure
 
     def _value(self, tensor: Tensor) -> int | None:
@@ -424,32 +490,32 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        recorded_args, recorded_kwargs = self.number(args), self.number(kwargs)
-        reads = tuple(dict.fromkeys(refs((recorded_args, recorded_kwargs))))
-        parameters = tuple(
-            self._parameters[id(t)] for t in _tensors((args, kwargs)) if id(t) in self._parameters
-        )
+        tensors: list[Tensor] = []
+        reads: list[int] = []
+        recorded_args = self._number(args, tensors, reads)
+        recorded_kwargs = self._number(kwargs, tensors, reads) if kwargs else {}
         written = _written(func, args, kwargs)
         for tensor in written:
             self._preserve(tensor)
         result = func(*args, **kwargs)
-        renames = self._rename(written)
-        fresh = [t for t in _tensors(result) if self._value(t) is None]
-        made = [self._new(tensor) for tensor in fresh]
+        renames = self._rename(written) if written else ()
+        made = [self._new(t) for t in _tensors(result) if self._value(t) is None]
         path, scope = (self._stack[-1][0], self._stack[-1][1]) if self._stack else ("", 0)
+        names = self._parameters
         self.program.operations.append(
             Operation(
                 function=func,
                 args=recorded_args,
                 kwargs=recorded_kwargs,
                 result=self.number(result),
-                reads=reads,
+                reads=tuple(dict.fromkeys(reads)),
                 writes=(*made, *(new for _, new in renames)),
                 renames=renames,
                 module=path,
                 scope=scope,
                 call=self.calls.running,
-                parameters=parameters,
+                parameters=tuple(names[id(t)] for t in tensors if id(t) in names),
+                places=_places(recorded_args, len(reads)),
             )
         )
         return result
@@ -510,6 +576,15 @@ class _Recorder(TorchDispatchMode):
         return enter, leave
 
 
+def _places(args: tuple[Any, ...], count: int) -> tuple[tuple[int, int], ...] | None:
+    """Say where the `count` values of an operation stand, if all are positional arguments.
+
+    Most operations are of this kind; replays then need not search nested structures.
+    """
+    plain = tuple((place, arg.value) for place, arg in enumerate(args) if type(arg) is Ref)
+    return plain if len(plain) == count else None
+
+
 def _tensors(structure: Any) -> Iterable[Tensor]:
     if isinstance(structure, Tensor):
         yield structure
@@ -521,16 +596,25 @@ def _tensors(structure: Any) -> Iterable[Tensor]:
             yield from _tensors(item)
 
 
+@cache
+def _writes(func: Any) -> tuple[tuple[int, str], ...]:
+    """Give place and name of the arguments that an operation overwrites, by its schema."""
+    declared = tuple(
+        (place, argument.name)
+        for place, argument in enumerate(func._schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+    return declared + tuple((place, "") for place in _HIDDEN_WRITES.get(func, ()))
+
+
 def _written(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """Give the tensors that an operation overwrites, by its schema."""
+    """Give the tensors that an operation overwrites."""
+    places = _writes(func)
+    if not places:
+        return []
+    if func in _HIDDEN_WRITES and not (args[5] if len(args) > 5 else kwargs.get("training", False)):
+        return []
     found: list[Tensor] = []
-    arguments = func._schema.arguments
-    for place, argument in enumerate(arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            given = args[place] if place < len(args) else kwargs.get(argument.name)
-            found.extend(_tensors(given))
-    for place in _HIDDEN_WRITES.get(func, ()):
-        training = args[5] if len(args) > 5 else kwargs.get("training", False)
-        if training and place < len(args) and isinstance(args[place], Tensor):
-            found.append(args[place])
+    for place, name in places:
+        found.extend(_tensors(args[place] if place < len(args) else kwargs.get(name)))
     return found

@@ -32,6 +32,7 @@ class Measurement(Protocol):
     quantity of the family.
     """
 
+    needs_branches: bool  # x and G of the blocks
     needs_replays: bool
 
     def group(self) -> Group:

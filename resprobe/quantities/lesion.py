@@ -67,6 +67,7 @@ class Lesion:
     The pass over a batch is recorded once; a lesion replays what comes after its block.
     """
 
+    needs_branches = False
     needs_replays = True
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:
@@ -87,12 +88,14 @@ class Lesion:
         import torch
 
         intact = classification(whole.output, labels)
-        lesioned = [classification(whole.lesion(block), labels) for block in self._blocks]
+        outputs = torch.cat([whole.lesion(block) for block in self._blocks])
+        lesioned = classification(outputs, labels.repeat(len(self._blocks)))
+        by_block = (len(self._blocks), len(labels))
         return {
             "correct": intact["correct"],
             "test_loss": intact["test_loss"],
-            "lesion_correct": torch.stack([one["correct"] for one in lesioned], dim=1),
-            "lesion_loss": torch.stack([one["test_loss"] for one in lesioned], dim=1),
+            "lesion_correct": lesioned["correct"].reshape(by_block).T,
+            "lesion_loss": lesioned["test_loss"].reshape(by_block).T,
         }
 
     def add(self, rows: Mapping[str, NDArray[Any]]) -> None:

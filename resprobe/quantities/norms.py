@@ -123,6 +123,7 @@ def from_sums(
 class Norms:
     """Measures the family `norms`: block norms, loss, margin and errors of the whole network."""
 
+    needs_branches = True
     needs_replays = False
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +17,12 @@ from resprobe import checkpoints
 from resprobe.errors import InputError
 from resprobe.quantities.quantity import all_quantities
 from resprobe.store.lock import is_locked
-from resprobe.store.reader import hdf5, is_run, read_file, run_files
+from resprobe.store.reader import hdf5, is_run, read_file, run_files, snapshot
 from resprobe.store.schema import SCHEMA_VERSION, STATUS
 from resprobe.store.training import EPOCH
+
+# Longer than the writes of one flush take, in seconds.
+_FLUSH = 0.01
 
 
 @dataclass
@@ -115,6 +119,8 @@ def _check_checkpoints(run: Path, report: Report) -> dict[str, str]:
             problem = _broken_safetensors(state)
             if problem:
                 report.violations.append(f"{state} is damaged: {problem}")
+        elif (run / "recipe.toml").exists():  # a foreign model's checkpoint has no trainer
+            report.violations.append(f"{state} is missing: training can't go on from {stem}")
         try:
             info = checkpoints.read_info(run, step)
         except InputError as error:
@@ -155,7 +161,11 @@ def _check_origin(run: Path, path: Path, digests: dict[str, str], report: Report
     try:
         with hdf5(path) as file:
             weights = file.attrs.get("weights_sha256")
-    except InputError:
+            for name, group in _leaf_groups(file).items():
+                status = int(group["status"][()])
+                if status != STATUS.index("finished") and status in range(len(STATUS)):
+                    report.violations.append(f"{path}{name}: its status is {STATUS[status]}")
+    except (InputError, OSError, RuntimeError, KeyError):
         return  # already reported
     if weights is not None and weights != digests[stem]:
         report.violations.append(f"{path} was measured on other weights than those of {stem}")
@@ -166,8 +176,23 @@ def _check_origin(run: Path, path: Path, digests: dict[str, str], report: Report
 
 def _check_file(path: Path, report: Report) -> None:
     report.files.append(path)
+    violations, unfinished = _examine(path)
+    if violations and is_locked(path.parent / ".lock"):
+        # What looks like damage may be a flush under way: look at one moment between two.
+        time.sleep(_FLUSH)
+        violations, unfinished = _examine(path, frozen=True)
+    report.violations += violations
+    if unfinished:
+        report.notes.append(
+            f"{path}: {', '.join(unfinished)} is being recorded or was killed; committed rows are "
+            "safe"
+        )
+
+
+def _examine(path: Path, *, frozen: bool = False) -> tuple[list[str], list[str]]:
+    """Give what is wrong with a file, and the groups that are still being recorded."""
     try:
-        with hdf5(path) as file:
+        with hdf5(path, snapshot(path) if frozen else None) as file:
             _require_ours(file, path)
             groups = _leaf_groups(file)
             found = [f"{path}{name}: {line}" for name, group in groups.items()
@@ -181,25 +206,15 @@ def _check_file(path: Path, report: Report) -> None:
                 name for name, group in groups.items()
                 if "status" in group and int(group["status"][()]) == 0
             ]
-    except InputError as error:
-        report.violations.append(str(error))
-        return
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        report.violations.append(f"{path} is damaged: {error}")
-        return
-    report.violations += found
-    if unfinished:
-        report.notes.append(
-            f"{path}: {', '.join(unfinished)} is being recorded or was killed; committed rows are "
-            "safe"
-        )
-    if not found:
-        try:
+        if not found:
             groups_read, _ = read_file(path)
             for dataset in groups_read.values():
                 dataset.close()
-        except InputError as error:
-            report.violations.append(str(error))
+    except InputError as error:
+        return [str(error)], []
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        return [f"{path} is damaged: {error}"], []
+    return found, unfinished
 
 
 def _leaf_groups(file: h5py.File) -> dict[str, h5py.Group]:

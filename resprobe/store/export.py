@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resprobe.errors import InputError
+from resprobe.store.room import reserve_new
 from resprobe.store.schema import CONVENTIONS, SCHEMA_VERSION, STATUS
 
 if TYPE_CHECKING:
     import xarray as xr
+
+_METADATA_ROOM = 1 << 20
 
 
 def write_tree(
@@ -27,6 +30,7 @@ def write_tree(
 
     Raises:
         InputError: it can't be written; nothing is left behind and nothing replaced.
+        DiskFullError: there is no room; likewise.
     """
     import xarray as xr
 
@@ -38,7 +42,10 @@ def write_tree(
         "Conventions": CONVENTIONS,
         "resprobe_schema": np.int64(SCHEMA_VERSION),
     }
+    # Chunks and metadata take some room of their own.
+    need = int(1.25 * sum(dataset.nbytes for dataset in groups.values())) + _METADATA_ROOM
     try:
+        reserve_new(unborn, need, "everything")
         tree.to_netcdf(unborn, engine="h5netcdf")
         unborn.replace(path)
     except OSError as error:

@@ -55,7 +55,14 @@ def file_lock(path: Path, what: str) -> Iterator[None]:
         with _exclusive_file(path, what):
             yield
         return
-    with path.open("a+", encoding="utf-8") as stream:
+    try:
+        opened = path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{path}, which guards {what}, can't be made ({error.strerror}); choose another "
+            "directory."
+        ) from error
+    with opened as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

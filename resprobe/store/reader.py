@@ -19,6 +19,7 @@ from resprobe.store.schema import SCHEMA_VERSION, STATUS
 
 if TYPE_CHECKING:
     import xarray as xr
+    from numpy.typing import NDArray
 
 # How long a reader tries again while a writer is in the middle of a batch.
 _PATIENCE = 1.0
@@ -263,42 +264,50 @@ def _read_live(path: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     the file changes, and one that succeeds must be confirmed.
     """
     deadline = time.monotonic() + _PATIENCE
-    earlier: dict[str, xr.Dataset] | None = None
+    earlier: dict[str, NDArray[Any]] | None = None
     content = b""
     while True:
         before, content = content, snapshot(path)
         try:
             with hdf5(path, content) as file:
                 attributes, _ = _look(file, path)
-            groups = _load_groups(path, content)
+                rows = _committed_rows(file, path)
+            if earlier is not None and _agree(earlier, rows):
+                return _load_groups(path, content), attributes
         except InputError:
             if content == before or time.monotonic() > deadline:
                 raise
-            groups = None
-        if groups is not None and earlier is not None and _agree(earlier, groups):
-            return groups, attributes
-        if time.monotonic() > deadline:
-            raise InputError(
-                f"{path} changes faster than it can be read; try again, or wait for its writer."
-            )
+        else:
+            if earlier is not None and time.monotonic() > deadline:
+                raise InputError(
+                    f"{path} changes faster than it can be read; try again, or wait for its writer."
+                )
+            earlier = rows
         time.sleep(_FLUSH)
-        earlier = groups
 
 
-def _agree(earlier: dict[str, xr.Dataset], later: dict[str, xr.Dataset]) -> bool:
+def _committed_rows(file: h5py.File, path: Path) -> dict[str, NDArray[Any]]:
+    """Give the committed rows of every variable that has rows, as they are stored."""
+    found: dict[str, NDArray[Any]] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset) and item.maxshape[:1] == (None,):
+            found[name] = item[: int(item.parent["committed"][()])]
+
+    try:
+        file.visititems(visit)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); take it from a copy, or record it again."
+        ) from error
+    return found
+
+
+def _agree(earlier: dict[str, NDArray[Any]], later: dict[str, NDArray[Any]]) -> bool:
     """Whether a second reading repeats every row of the first one."""
-    if earlier.keys() != later.keys():
-        return False
-    for name, first in earlier.items():
-        rows = first.attrs.get("rows")
-        second = later[name]
-        if rows is not None:
-            if second.sizes[rows] < first.sizes[rows]:
-                return False
-            second = second.isel({rows: slice(0, first.sizes[rows])})
-        if not second.equals(first):
-            return False
-    return True
+    return earlier.keys() == later.keys() and all(
+        later[name][: len(rows)].tobytes() == rows.tobytes() for name, rows in earlier.items()
+    )
 
 
 def _load_groups(path: Path, content: bytes | None = None) -> dict[str, xr.Dataset]:

@@ -157,6 +157,9 @@ class Writer:
             self._write(path, {"status": STATUS.index(status)})
         self._file.close()
         os.close(self._descriptor)
+        # HDF5 does not know of the room that was reserved; opened anew, it cuts it off.
+        with h5py.File(self.path, "r+", locking=False):
+            pass
 
     def _commit(self, group: str, count: int) -> None:
         self._write(group, {"committed": count})

@@ -50,7 +50,9 @@ class Stepper:
             self.recorder.step(loss, accuracy)
 
 
-@pytest.mark.parametrize(("name", "limit"), [(n, v) for n, v in zip(NETS, (1.06, 1.15), strict=True)])
+@pytest.mark.parametrize(
+    ("name", "limit"), [(n, v) for n, v in zip(NETS, (1.06, 1.15), strict=True)]
+)
 def test_the_whole_list_at_every_step_stays_below_its_limit(name, limit, tmp_path):
     net, shape, rounds = NETS[name]
     torch.set_num_threads(1)

@@ -1,4 +1,5 @@
 import gc
+import weakref
 
 import pytest
 import torch
@@ -104,6 +105,19 @@ def test_nothing_is_left_on_the_model_also_when_its_forward_raises():
         record(net, (torch.zeros(1, 2, 8, 8),))
     after = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in net.modules()]
     assert hooks == after == [0] * len(hooks)
+
+
+def test_a_program_is_freed_without_the_garbage_collector():
+    net = post_activation().eval()
+    with torch.no_grad():
+        program = record(net, (X,))
+        kept = [weakref.ref(tensor) for tensor in program.kept.values()]
+        gc.disable()
+        try:
+            del program
+            assert not any(reference() is not None for reference in kept)
+        finally:
+            gc.enable()
 
 
 def test_tensors_that_are_not_kept_are_freed():

@@ -51,6 +51,11 @@ def test_recording_goes_on_once_there_is_room_again(tmp_path, full_disk, monkeyp
     assert np.array_equal(lines["step"], np.arange(1, 9))
 
 
+def test_reserved_room_is_given_back_when_the_file_is_closed(tmp_path):
+    path = stored.written(tmp_path / "file.h5", *range(3, 60, 3))
+    assert path.stat().st_size < 60_000
+
+
 def test_a_new_file_on_a_full_disk_says_so(tmp_path, full_disk):
     full_disk()
     with pytest.raises(DiskFullError, match=r"no room .*file\.h5"):
