@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from resprobe.errors import InputError, UnknownNameError
 from resprobe.provenance import device_attributes, provenance
 from resprobe.quantities.quantity import DEFAULT_SAMPLES, all_quantities
 from resprobe.store.lock import file_lock
-from resprobe.store.reader import read_file
+from resprobe.store.reader import read_attributes
 from resprobe.store.schema import SCHEMA_VERSION
 from resprobe.store.writer import Writer
 
@@ -86,7 +86,7 @@ class Collected:
         family: its name.
         path: its file.
         samples: how many were measured.
-        kept: whether an equal measurement was there already.
+        kept: whether it was there already, of equal settings or left alone.
         seconds: what measuring took; 0 if kept.
     """
 
@@ -140,6 +140,15 @@ def chosen_families(preset: str, quantities: Sequence[str]) -> dict[str, str]:
     return families
 
 
+def left_alone(families: Collection[str], quantities: Sequence[str]) -> frozenset[str]:
+    """Give the families that are not measured anew where `+NAME` asks for another one."""
+    if not any(name.startswith("+") for name in quantities):
+        return frozenset()
+    known = all_quantities()
+    asked = {known[name.removeprefix("+")].family for name in quantities}
+    return frozenset(families) - asked
+
+
 def collect(
     source: Source,
     folder: Path,
@@ -147,6 +156,7 @@ def collect(
     *,
     samples: Samples | None = None,
     overwrite: bool = False,
+    leave: Collection[str] = (),
     progress: Progress | None = None,
 ) -> list[Collected]:
     """Measure families and write each as `FAMILY.h5`.
@@ -160,6 +170,7 @@ def collect(
         families: from `chosen_families`.
         samples: which samples.
         overwrite: replace what was measured with other settings.
+        leave: families to leave alone where they are, whatever their settings.
         progress: told after every batch.
 
     Raises:
@@ -177,8 +188,9 @@ def collect(
             indices = samples.draw(source.images.labels, cost)
             path = folder / f"{family}.h5"
             settings = settings_hash(source, family, indices)
-            if path.exists() and not overwrite:
-                _require_equal(path, settings)
+            if path.exists() and (family in leave or not overwrite):
+                if family not in leave:
+                    _require_equal(path, settings)
                 outcomes.append(Collected(family, path, len(indices), kept=True, seconds=0.0))
                 continue
             seconds = session.measure(family, indices, path, settings, progress)
@@ -300,7 +312,7 @@ class _Session:
             started = time.perf_counter()
             rows = self._rows(measurement, indices, 0, stop)
             seconds = (time.perf_counter() - started) * len(indices) / stop
-        values = self._ready().kept_bytes(stop, **_needs(measurement))
+        values = self._ready().kept_bytes(stop, replays=measurement.needs_replays)
         written = sum(array.nbytes for array in rows.values())
         return Estimate(family, len(indices), seconds, (values + written) / 1e6)
 
@@ -308,7 +320,8 @@ class _Session:
         self, measurement: Measurement, indices: NDArray[np.int64], start: int, stop: int
     ) -> dict[str, NDArray[Any]]:
         batch, labels = self._source.inputs(start, stop, indices)
-        whole = self._ready().run(batch, **_needs(measurement))
+        see = measurement.see if measurement.sees_blocks else None
+        whole = self._ready().run(batch, see=see, replays=measurement.needs_replays)
         rows = {name: t.cpu().numpy() for name, t in measurement.rows(whole, labels).items()}
         return {**rows, "sample": indices[start:stop], "label": labels.cpu().numpy()}
 
@@ -326,11 +339,11 @@ class _Session:
         """Go on in a partial file of equal settings, or start a new one."""
         if partial.exists():
             try:
-                _, attributes = read_file(partial)
-                if attributes.get("settings") == settings:
-                    return Writer(partial, [group], {}, resume=True)
+                found = read_attributes(partial).get("settings")
             except InputError:
-                pass  # a partial file that can't be read holds nothing that was promised
+                found = None  # a partial file that can't be read holds nothing that was promised
+            if found == settings:
+                return Writer(partial, [group], {}, resume=True)
             partial.unlink()
         source = self._source
         attributes = {
@@ -344,18 +357,13 @@ class _Session:
         return Writer(partial, [group], attributes, chunk_rows=BATCH)
 
 
-def _needs(measurement: Measurement) -> dict[str, bool]:
-    return {"branches": measurement.needs_branches, "replays": measurement.needs_replays}
-
-
 def _counted(group: Any) -> list[str]:
     """Give the variables that totals are made of: what is counted per sample."""
     return [v.name for v in group.variables if v.dtype == "int8" and "sample" in v.dims]
 
 
 def _require_equal(path: Path, settings: str) -> None:
-    _, attributes = read_file(path)
-    if attributes.get("settings") != settings:
+    if read_attributes(path).get("settings") != settings:
         raise InputError(
             f"{path} was measured with other settings (weights, data, samples or dtype); give "
             "--overwrite to replace it."

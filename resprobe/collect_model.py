@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,7 @@ def collect_model(
     *,
     samples: Samples | None = None,
     overwrite: bool = False,
+    leave: Collection[str] = (),
     progress: Progress | None = None,
 ) -> list[Collected]:
     """Collect families of a model into `out`.
@@ -63,38 +64,46 @@ def collect_model(
         families: from `chosen_families`.
         samples: which samples.
         overwrite: replace families that were measured with other settings.
+        leave: families to leave alone where they are.
         progress: told after every batch.
 
     Raises:
         InputError: see `collect`; or `out` is something else.
     """
     source = request.source()
+
+    def into(folder: Path) -> list[Collected]:
+        return collect(
+            source,
+            folder,
+            families,
+            samples=samples,
+            overwrite=overwrite,
+            leave=leave,
+            progress=progress,
+        )
+
     if out.suffix == ".h5":
-        return _lone_file(source, out, families, samples, overwrite, progress)
+        return _lone_file(out, into)
     _make_run(request, source, out)
-    folder = out / "collected" / checkpoints.stem(0)
-    return collect(
-        source, folder, families, samples=samples, overwrite=overwrite, progress=progress
-    )
+    return into(out / "collected" / checkpoints.stem(0))
 
 
-def _lone_file(
-    source: Source,
-    out: Path,
-    families: Mapping[str, str],
-    samples: Samples | None,
-    overwrite: bool,
-    progress: Progress | None,
-) -> list[Collected]:
+def _lone_file(out: Path, into: Callable[[Path], list[Collected]]) -> list[Collected]:
     """Measure into `OUT.partial/`, then build the file anew and put it in place."""
     parts = out.with_name(out.name + ".partial")
     out.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(out.with_name(out.name + ".lock"), f"the file {out}"):
-        if out.exists():
-            _unpack(out, parts)
-        done = collect(
-            source, parts, families, samples=samples, overwrite=overwrite, progress=progress
-        )
+        unpacked = _unpack(out, parts) if out.exists() else []
+        try:
+            done = into(parts)
+        except BaseException:
+            # What was measured stays, to go on from; copies of what the file holds do not.
+            for path in (*unpacked, parts / ".lock"):
+                path.unlink(missing_ok=True)
+            if not any(parts.iterdir()):
+                parts.rmdir()
+            raise
         groups: dict[str, Any] = {}
         attributes: dict[str, Any] = {}
         for part in sorted(parts.glob("*.h5")):
@@ -109,10 +118,11 @@ def _lone_file(
     return [replace(item, path=out) for item in done]
 
 
-def _unpack(out: Path, parts: Path) -> None:
+def _unpack(out: Path, parts: Path) -> list[Path]:
     """Give every family of a lone file its own file again, so that it can be kept or replaced."""
     groups, attributes = read_file(out)
     parts.mkdir(parents=True, exist_ok=True)
+    unpacked = []
     for name, dataset in groups.items():
         family = name.strip("/")
         path = parts / f"{family}.h5"
@@ -120,7 +130,9 @@ def _unpack(out: Path, parts: Path) -> None:
             own = {k: v for k, v in attributes.items() if not k.startswith("settings_")}
             own["settings"] = attributes.get(f"settings_{family}", "")
             write_tree({name: dataset}, own, path)
+            unpacked.append(path)
         dataset.close()
+    return unpacked
 
 
 def _make_run(request: ModelRequest, source: Source, out: Path) -> None:

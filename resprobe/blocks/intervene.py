@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
@@ -68,19 +70,34 @@ class Runner:
         self.blocks: Blocks = discover(model, self._program)
         self._structure = self._program.structure()
 
-    def run(self, batch: Tensor, *, branches: bool = True, replays: bool = True) -> Pass:
-        """Run one batch, keeping the tensors of its blocks.
+    def run(
+        self,
+        batch: Tensor,
+        *,
+        see: Callable[[Block, Tensor, Tensor, Tensor], None] | None = None,
+        branches: bool = False,
+        replays: bool = True,
+    ) -> Pass:
+        """Run one batch.
 
         Args:
             batch: `(sample, …)`.
-            branches: keep also x and G; without, a pass has shortcuts alone.
+            see: shown every block with x, s and G, in the order of execution, while they are
+                there; they are not kept, so memory does not grow with depth.
+            branches: keep x and G of every block, for `Pass.tensors`.
             replays: keep what interventions need.
 
         Raises:
             ViolationError: the model took another way through its operations than with the
                 example, so that its blocks are not the same.
         """
-        program = record(self.model, (batch,), keep=self._needed(branches, replays))
+        kept = self._needed(branches, replays)
+        program = record(
+            self.model,
+            (batch,),
+            keep=kept if see is None else kept | self._needed(branches=True, replays=False),
+            visits=None if see is None else self._visits(see, kept),
+        )
         if program.structure() != self._structure:
             raise ViolationError(
                 "the model runs other operations for this batch than for the first one, so its "
@@ -89,11 +106,33 @@ class Runner:
         program.share_plans(self._program)
         return Pass(program, self.blocks)
 
-    def kept_bytes(self, samples: int, *, branches: bool = True, replays: bool = True) -> int:
+    def _visits(
+        self, see: Callable[[Block, Tensor, Tensor, Tensor], None], kept: set[int]
+    ) -> dict[int, Callable[[dict[int, Tensor]], None]]:
+        """Plan where each block is shown: before its addition, or after a plain unit."""
+        last: dict[int, int] = {}
+        for block in self.blocks:
+            for value in _values(block):
+                last[value] = block.index
+
+        def show(blocks: list[Block], tensors: dict[int, Tensor]) -> None:
+            for block in blocks:
+                see(block, *_tensors_of(block, tensors))
+                for value in _values(block):
+                    if last[value] == block.index and value not in kept:
+                        tensors.pop(value, None)
+
+        places: dict[int, list[Block]] = {}
+        for block in self.blocks:
+            place = block.resume if block.shortcut is None else block.resume - 1
+            places.setdefault(place, []).append(block)
+        return {place: partial(show, blocks) for place, blocks in places.items()}
+
+    def kept_bytes(self, samples: int, *, replays: bool = True) -> int:
         """Give how many bytes of tensors a batch of `samples` keeps for its blocks."""
         program = self._program
         total = 0
-        for value in self._needed(branches, replays):
+        for value in self._needed(branches=not replays, replays=replays):
             elements = 1
             for size in program.shapes[value][1:]:
                 elements *= size
@@ -104,10 +143,10 @@ class Runner:
         program = self._program
         needed: set[int] = set()
         for block in self.blocks:
-            needed.add(block.input if block.shortcut is None else block.shortcut)
             if branches:
-                needed |= {block.input, block.branch}
+                needed |= set(_values(block))
             if replays:
+                needed.add(block.input if block.shortcut is None else block.shortcut)
                 needed |= program.live(block.resume, {_sum_of(program, block)})
         return needed
 
@@ -122,15 +161,11 @@ class Pass:
 
     def tensors(self, block: Block) -> tuple[Tensor, Tensor, Tensor]:
         """Give x, s and G of a block, each `(sample, …)`."""
-        kept = self._program.kept
-        return kept[block.input], self.shortcut(block), kept[block.branch]
+        return _tensors_of(block, self._program.kept)
 
     def shortcut(self, block: Block) -> Tensor:
         """Give s of a block, `(sample, …)`."""
-        kept = self._program.kept
-        if block.shortcut is None:
-            return shortcut_of(block, kept[block.input])
-        return kept[block.shortcut]
+        return _shortcut(block, self._program.kept)
 
     def replace_sum(self, block: Block, total: Tensor) -> Any:
         """Give the model's output with `total` in the place of the block's s + G."""
@@ -139,6 +174,22 @@ class Pass:
     def lesion(self, block: Block) -> Any:
         """Give the model's output with the block's branch dropped and its skip kept."""
         return self.replace_sum(block, self.shortcut(block))
+
+
+def _values(block: Block) -> tuple[int, ...]:
+    shortcut = () if block.shortcut is None else (block.shortcut,)
+    return (block.input, *shortcut, block.branch)
+
+
+def _tensors_of(block: Block, kept: Mapping[int, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    # Where the skip is the identity, x and s are the same tensor, not only equal ones.
+    return kept[block.input], _shortcut(block, kept), kept[block.branch]
+
+
+def _shortcut(block: Block, kept: Mapping[int, Tensor]) -> Tensor:
+    if block.shortcut is None:
+        return shortcut_of(block, kept[block.input])
+    return kept[block.shortcut]
 
 
 def _sum_of(program: Program, block: Block) -> int:

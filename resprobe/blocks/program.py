@@ -268,6 +268,7 @@ def record(
     kwargs: Mapping[str, Any] | None = None,
     *,
     keep: Collection[int] | None = None,
+    visits: Mapping[int, Callable[[dict[int, Tensor]], None]] | None = None,
 ) -> Program:
     """Run `model(*args, **kwargs)` once and give the program that it was.
 
@@ -280,13 +281,16 @@ def record(
         kwargs: its keyword arguments.
         keep: numbers of the values to keep as tensors; None keeps all of them. Values that a
             later in-place operation overwrites are kept as copies.
+        visits: index of an operation to what is called with the kept tensors just before it
+            runs (at the end of the pass if there are fewer operations); it may drop some, so
+            that their memory is free again while the pass goes on.
 
     Raises:
         InputError: the model is compiled, exported, scripted or traced, or runs under autocast,
             where the executed operations are not those of the model.
     """
     _refuse(model)
-    recorder = _Recorder(model, keep)
+    recorder = _Recorder(model, keep, dict(visits or {}))
     with ExitStack() as stack:
         stack.enter_context(_collector_paused())
         stack.callback(recorder.calls.forget)
@@ -298,6 +302,7 @@ def record(
         stack.enter_context(recorder.calls)
         stack.enter_context(recorder)
         result = model(*args, **(kwargs or {}))
+    recorder.visit_rest()
     recorder.program.output = recorder.number(result)
     recorder.program.result = result
     return recorder.program
@@ -429,11 +434,17 @@ class _Calls(TorchFunctionMode):
 class _Recorder(TorchDispatchMode):
     """Turns the executed operations into a `Program`."""
 
-    def __init__(self, model: nn.Module, keep: Collection[int] | None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        keep: Collection[int] | None,
+        visits: dict[int, Callable[[dict[int, Tensor]], None]],
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         self.program = Program()
         self.calls = _Calls(self._note_call)
         self._keep = keep
+        self._visits = visits
         self._parameters = {id(p): name for name, p in model.named_parameters()}
         # id -> (weak reference, value): a weak reference tells a reused id from the tensor itself
         # without holding memory.
@@ -494,6 +505,9 @@ class _Recorder(TorchDispatchMode):
         reads: list[int] = []
         recorded_args = self._number(args, tensors, reads)
         recorded_kwargs = self._number(kwargs, tensors, reads) if kwargs else {}
+        visit = self._visits.pop(len(self.program.operations), None)
+        if visit is not None:
+            visit(self.program.kept)
         written = _written(func, args, kwargs)
         for tensor in written:
             self._preserve(tensor)
@@ -519,6 +533,11 @@ class _Recorder(TorchDispatchMode):
             )
         )
         return result
+
+    def visit_rest(self) -> None:
+        """Call what was to be called after the last operation."""
+        for index in sorted(self._visits):
+            self._visits[index](self.program.kept)
 
     def _preserve(self, target: Tensor) -> None:
         """Copy the kept values on a storage that is about to be overwritten."""

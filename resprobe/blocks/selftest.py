@@ -40,7 +40,7 @@ def self_test(model: nn.Module, batch: Tensor) -> dict[str, bool]:
             checks[f"{name} unchanged in {mode} mode"] = _equal(bare[name], seen[name])
     with _mode(model, training=False), torch.no_grad():
         runner = Runner(model, batch)
-        whole = runner.run(batch)
+        whole = runner.run(batch, branches=True)
         checks["replay reproduces the output"] = all(
             _equal(_flat(whole.replace_sum(block, _sum(whole, block))), _flat(whole.output))
             for block in runner.blocks

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,11 +86,11 @@ def collect(  # noqa: PLR0917  # click passes every option by name
         resprobe collect --model cifar-resnet --model-arg depth=20 \\
             --weights w.safetensors --data cifar10 --data-dir data -o w.h5
     """
-    from resprobe.collect import Samples, chosen_families
+    from resprobe.collect import Samples, chosen_families, left_alone
 
     families = chosen_families(preset, quantities)
     chosen = Samples(samples, sample_seed, _indices(sample_indices))
-    options = {"families": families, "samples": chosen, "overwrite": overwrite, "quiet": quiet}
+    leave = left_alone(families, quantities)
     if model is not None:
         if run is not None or weights is None or data is None:
             raise InputError(
@@ -109,7 +109,13 @@ def collect(  # noqa: PLR0917  # click passes every option by name
         assert out is not None
         with counting(quiet=quiet) as progress:
             done = collect_model(
-                request, out, families, samples=chosen, overwrite=overwrite, progress=progress
+                request,
+                out,
+                families,
+                samples=chosen,
+                overwrite=overwrite,
+                leave=leave,
+                progress=progress,
             )
         _print_collected(done, out, as_json, quiet)
         return
@@ -125,7 +131,15 @@ def collect(  # noqa: PLR0917  # click passes every option by name
         _print_estimates(estimate(source, families, samples=chosen), as_json)
         return
     done = collect_of_run(
-        run, checkpoint, data_dir=data_dir, device=device, **options  # type: ignore[arg-type]
+        run,
+        checkpoint,
+        families,
+        samples=chosen,
+        overwrite=overwrite,
+        leave=leave,
+        data_dir=data_dir,
+        device=device,
+        quiet=quiet,
     )
     _print_collected(done, run, as_json, quiet)
 
@@ -137,6 +151,7 @@ def collect_of_run(
     *,
     samples: Samples | None = None,
     overwrite: bool = False,
+    leave: Collection[str] = (),
     data_dir: Path | None = None,
     device: str = "auto",
     quiet: bool = True,
@@ -163,7 +178,13 @@ def collect_of_run(
         say(f"measuring {run} at step {step} on {source.device}", quiet=quiet)
         with counting(quiet=quiet) as progress:
             outcomes += measure(
-                source, folder, families, samples=samples, overwrite=overwrite, progress=progress
+                source,
+                folder,
+                families,
+                samples=samples,
+                overwrite=overwrite,
+                leave=leave,
+                progress=progress,
             )
     return outcomes
 
@@ -214,7 +235,7 @@ def _print_estimates(estimates: Sequence[Estimate], as_json: bool) -> None:
 
 def _print_collected(done: Sequence[Collected], target: Path, as_json: bool, quiet: bool) -> None:
     lines = [
-        f"{item.path}: kept, it was measured with equal settings"
+        f"{item.path}: {item.family} kept as it was measured before"
         if item.kept
         else f"{item.path}: {item.family} of {item.samples} samples in {item.seconds:.1f} s"
         for item in done

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from resprobe.blocks.block import Blocks
+    from resprobe.blocks.block import Block, Blocks
     from resprobe.blocks.intervene import Pass
     from resprobe.quantities.quantity import Quantity
 
@@ -32,11 +32,14 @@ class Measurement(Protocol):
     quantity of the family.
     """
 
-    needs_branches: bool  # x and G of the blocks
-    needs_replays: bool
+    sees_blocks: bool  # whether `see` is called
+    needs_replays: bool  # whether `rows` intervenes
 
     def group(self) -> Group:
         """Give the layout of the family's group."""
+
+    def see(self, block: Block, x: Tensor, s: Tensor, branch: Tensor) -> None:
+        """Take x, s and G of a block while a batch runs; before `rows`, in order."""
 
     def rows(self, whole: Pass, labels: Tensor) -> dict[str, Tensor]:
         """Give every per-sample variable of one batch, `(sample, …)`."""

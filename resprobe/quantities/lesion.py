@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from resprobe.blocks.block import Blocks
+    from resprobe.blocks.block import Block, Blocks
     from resprobe.blocks.intervene import Pass
     from resprobe.store.schema import Group
 
@@ -67,7 +67,7 @@ class Lesion:
     The pass over a batch is recorded once; a lesion replays what comes after its block.
     """
 
-    needs_branches = False
+    sees_blocks = False
     needs_replays = True
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:
@@ -82,6 +82,9 @@ class Lesion:
         return sample_group(
             "/lesion", self._blocks, self._classes, also=(CORRECT, TEST_LOSS, TEST_ERROR)
         )
+
+    def see(self, block: Block, x: Tensor, s: Tensor, branch: Tensor) -> None:
+        """Take nothing: a lesion needs no tensor of a branch."""
 
     def rows(self, whole: Pass, labels: Tensor) -> dict[str, Tensor]:
         """Give loss and correctness, whole `(sample,)` and lesioned `(sample, block)`."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from resprobe.blocks.block import Blocks
+    from resprobe.blocks.block import Block, Blocks
     from resprobe.blocks.intervene import Pass
     from resprobe.store.schema import Group
 
@@ -123,16 +123,21 @@ def from_sums(
 class Norms:
     """Measures the family `norms`: block norms, loss, margin and errors of the whole network."""
 
-    needs_branches = True
+    sees_blocks = True
     needs_replays = False
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:
         self._model, self._blocks, self._classes = model, blocks, classes
         self._tally = Tally(classes)
+        self._seen: list[dict[str, Tensor]] = []
 
     def group(self) -> Group:
         """Give the layout of `/norms`."""
         return sample_group("/norms", self._blocks, self._classes)
+
+    def see(self, block: Block, x: Tensor, s: Tensor, branch: Tensor) -> None:
+        """Take the norms of a block."""
+        self._seen.append(block_norms(x, s, branch))
 
     def rows(self, whole: Pass, labels: Tensor) -> dict[str, Tensor]:
         """Give norms `(sample, block)` and loss, margin, correctness `(sample,)` of a batch."""
@@ -140,10 +145,10 @@ class Norms:
 
         from resprobe.quantities.outputs import classification
 
-        of_blocks = [block_norms(*whole.tensors(block)) for block in self._blocks]
         norms = {
-            name: torch.stack([one[name] for one in of_blocks], dim=1) for name in of_blocks[0]
+            name: torch.stack([one[name] for one in self._seen], dim=1) for name in self._seen[0]
         }
+        self._seen = []
         return {**norms, **classification(whole.output, labels)}
 
     def add(self, rows: Mapping[str, NDArray[Any]]) -> None:

@@ -80,6 +80,16 @@ def read_file(path: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     return _read_live(path)
 
 
+def read_attributes(path: Path) -> dict[str, Any]:
+    """Give the root attributes of one file, which is closed again.
+
+    Raises:
+        InputError: see `read_file`.
+    """
+    with hdf5(path) as file:
+        return _look(file, path)[0]
+
+
 def family(tree: xr.DataTree, name: str) -> tuple[int | None, xr.Dataset] | None:
     """Give a family's dataset with the step of its checkpoint: of the last one that has it.
 

@@ -55,7 +55,7 @@ def test_a_lesion_sweep_takes_the_time_predicted_from_its_blocks(name, net, shap
         places = [int(block.name) for block in runner.blocks]
         variants = {
             "whole": lambda: model(x),
-            "sweep": lambda: measurement.rows(runner.run(x, branches=False), labels),
+            "sweep": lambda: measurement.rows(runner.run(x), labels),
         }
         for place, part in enumerate(parts):
             variants[f"part {place}"] = lambda part=part, at=inputs[place]: part(at)
@@ -83,7 +83,7 @@ def test_norms_cost_little_more_than_inference():
         times = interleaved(
             {
                 "inference": lambda: model(x),
-                "norms": lambda: measurement.rows(runner.run(x, replays=False), labels),
+                "norms": lambda: measurement.rows(runner.run(x, see=measurement.see, replays=False), labels),
             },
             rounds=12,
         )

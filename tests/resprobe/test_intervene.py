@@ -114,7 +114,7 @@ def test_lesions_of_a_linear_stack_are_products_without_one_factor():
     factors = [torch.eye(6, dtype=torch.float64) + 0.5 * block.linear.weight for block in net]
     with torch.no_grad():
         runner = Runner(net, x)
-        whole = runner.run(x)
+        whole = runner.run(x, branches=True)
         for block in runner.blocks:
             expected = x
             for place, factor in enumerate(factors):
@@ -130,11 +130,34 @@ def test_removing_the_next_block_changes_its_output_by_exactly_the_branch():
     net = cifar_resnet().double()
     x = batch().double()
     with torch.no_grad():
-        whole = Runner(net, x).run(x)
+        whole = Runner(net, x).run(x, branches=True)
         for block in whole.blocks:
             _, s, branch = whole.tensors(block)
             total = s + branch
             torch.testing.assert_close(s - total, -branch, rtol=0, atol=1e-14 * total.abs().max())
+
+
+@pytest.mark.parametrize("arguments", NETS, ids=str)
+def test_blocks_are_seen_as_they_are_kept_and_then_freed(arguments):
+    net = cifar_resnet(**arguments)
+    x = batch()
+    with torch.no_grad():
+        runner = Runner(net, x[:1])
+        kept = runner.run(x, branches=True)
+        seen = {}
+
+        def see(block, *tensors):
+            assert (tensors[0] is tensors[1]) == (block.skip == "identity") or block.skip == "none"
+            seen[block.name] = [tensor.clone() for tensor in tensors]
+
+        passed = runner.run(x, see=see, replays=False)
+        assert torch.equal(passed.output, kept.output)
+        assert list(seen) == [block.name for block in runner.blocks]
+        for block in runner.blocks:
+            for tensor, expected in zip(seen[block.name], kept.tensors(block), strict=True):
+                assert torch.equal(tensor, expected)
+        with pytest.raises(KeyError):
+            passed.tensors(runner.blocks[0])
 
 
 def test_the_plain_shortcut_subsamples_and_pads_on_both_sides():

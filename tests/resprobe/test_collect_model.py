@@ -1,0 +1,162 @@
+"""`resprobe collect --model`: weights that were not trained here, into a file or a directory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import resprobe as package
+
+
+@pytest.fixture(scope="module")
+def lone(trained, resprobe, weights_of, tmp_path_factory):
+    """A lone file with both families; not to be changed."""
+    out = tmp_path_factory.mktemp("lone") / "net.h5"
+    result = resprobe("collect", *weights_of(trained), "-o", out, "--quiet")
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_a_lone_file_holds_the_families_at_its_root(lone, resprobe):
+    tree = package.open(lone)
+    assert set(tree.children) == {"norms", "lesion"}
+    assert "cifar-resnet" in tree.attrs["source"]
+    assert resprobe("check", lone).exit_code == 0
+    assert not list(lone.parent.glob("*.partial"))
+
+
+def test_it_has_the_numbers_of_the_run_but_for_the_standardisation(lone, collected):
+    """The run standardises by its subset of the training images, the model by all of them."""
+    first = package.open(lone)["norms"].to_dataset()
+    second = package.open(collected)["step-00000008/norms"].to_dataset()
+    assert list(first["block"].values) == list(second["block"].values)
+    np.testing.assert_array_equal(first["weight_norm"], second["weight_norm"])
+    np.testing.assert_allclose(first["input_norm"], second["input_norm"], rtol=0.2)
+
+
+def test_a_family_is_added_and_the_other_kept(trained, resprobe, weights_of, tmp_path):
+    out = tmp_path / "net.h5"
+    words = ["collect", *weights_of(trained), "-o", out, "--samples", 60, "--quiet"]
+    assert resprobe(*words, "--quantity", "margin").exit_code == 0
+    before = package.open(out)["norms"].to_dataset().load()
+    result = resprobe(*words, "--quantity", "+lesion_error")
+    assert result.exit_code == 0, result.stderr
+    assert f"{out}: norms kept" in result.stdout
+    tree = package.open(out)
+    assert set(tree.children) == {"norms", "lesion"}
+    assert tree["norms"].to_dataset().load().identical(before)
+    assert resprobe("check", out).exit_code == 0
+
+
+def test_other_settings_are_refused_and_change_nothing(lone, resprobe, weights_of, trained):
+    before = lone.read_bytes()
+    words = ["collect", *weights_of(trained), "-o", lone, "--samples", 60, "--quiet"]
+    result = resprobe(*words)
+    assert result.exit_code == 2
+    assert "measured with other settings" in result.stderr
+    assert lone.read_bytes() == before
+    assert not list(lone.parent.glob("*.partial")), "nothing half-made is left beside it"
+
+
+def test_overwrite_replaces_a_family_of_a_lone_file(trained, resprobe, weights_of, tmp_path):
+    out = tmp_path / "net.h5"
+    words = ["collect", *weights_of(trained), "-o", out, "--quantity", "margin", "--quiet"]
+    assert resprobe(*words, "--samples", 60).exit_code == 0
+    assert resprobe(*words, "--samples", 30, "--overwrite").exit_code == 0
+    assert package.open(out)["norms"].sizes["sample"] == 30
+
+
+def test_a_foreign_file_in_the_way_is_not_touched(trained, resprobe, weights_of, tmp_path):
+    out = tmp_path / "net.h5"
+    out.write_bytes(b"precious")
+    result = resprobe("collect", *weights_of(trained), "-o", out, "--overwrite")
+    assert result.exit_code == 2
+    assert out.read_bytes() == b"precious"
+
+
+@pytest.fixture
+def foreign(trained, resprobe, weights_of, tmp_path):
+    """A run directory for a foreign model, with norms of a few samples."""
+    out = tmp_path / "foreign"
+    words = [*weights_of(trained), "-o", out, "--quantity", "margin", "--samples", 40]
+    result = resprobe("collect", *words, "--quiet")
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_a_foreign_model_gets_a_run_directory_with_its_source(foreign, resprobe):
+    assert (foreign / "source.toml").exists()
+    assert (foreign / "checkpoints" / "step-00000000.safetensors").exists()
+    assert (foreign / "collected" / "step-00000000" / "norms.h5").exists()
+    result = resprobe("check", foreign)
+    assert result.exit_code == 0, result.stdout
+
+
+def test_every_command_takes_that_directory_as_a_run(foreign, resprobe, tmp_path):
+    result = resprobe("collect", foreign, "--quantity", "+lesion_error", "--samples", 40)
+    assert result.exit_code == 0, result.stderr
+    result = resprobe("analyze", foreign)
+    assert result.exit_code == 0, result.stderr
+    assert "/step-00000000/lesion" in resprobe("inspect", foreign).stdout
+    assert resprobe("export", foreign, "-o", tmp_path / "all.h5").exit_code == 0
+
+
+def test_the_weights_of_the_directory_stand_alone(foreign, resprobe, trained):
+    """The file that was given may go away: the run holds a copy."""
+    first = package.open(foreign)["step-00000000/norms"].to_dataset().load()
+    words = ["collect", foreign, "--quantity", "margin", "--samples", 40, "--overwrite"]
+    assert resprobe(*words).exit_code == 0
+    assert package.open(foreign)["step-00000000/norms"].to_dataset().load().equals(first)
+
+
+def test_the_same_model_again_is_kept_and_another_one_refused(
+    foreign, resprobe, weights_of, trained, tree_hash
+):
+    words = ["-o", foreign, "--quantity", "margin", "--samples", 40, "--quiet"]
+    before = tree_hash(foreign)
+    assert resprobe("collect", *weights_of(trained), *words).exit_code == 0
+    other = weights_of(trained)
+    other[other.index("depth=8")] = "depth=14"
+    result = resprobe("collect", *other, *words)
+    assert result.exit_code == 2
+    earlier = [min(trained.glob("checkpoints/step-????????.safetensors")) if "step-" in str(word)
+               else word for word in weights_of(trained)]
+    result = resprobe("collect", *earlier, *words)
+    assert result.exit_code == 2
+    assert "is not this model's run directory" in result.stderr
+    assert tree_hash(foreign) == before
+
+
+def test_other_weights_under_the_same_name_are_refused(
+    foreign, resprobe, weights_of, trained, tmp_path, tree_hash
+):
+    words = weights_of(trained)
+    place = words.index("--weights") + 1
+    copy = tmp_path / "w.safetensors"
+    copy.write_bytes(words[place].read_bytes())
+    words[place] = copy
+    out = ["-o", tmp_path / "again", "--quantity", "margin", "--samples", 40, "--quiet"]
+    assert resprobe("collect", *words, *out).exit_code == 0
+    before = tree_hash(tmp_path / "again")
+    first = min(trained.glob("checkpoints/step-????????.safetensors"))
+    copy.write_bytes(first.read_bytes())
+    result = resprobe("collect", *words, *out)
+    assert result.exit_code == 2
+    assert tree_hash(tmp_path / "again") == before
+
+
+def test_a_torch_checkpoint_of_tensors_gives_the_same_numbers(
+    lone, trained, resprobe, weights_of, tmp_path
+):
+    import torch
+    from safetensors.torch import load_file
+
+    words = weights_of(trained)
+    place = words.index("--weights") + 1
+    state = load_file(words[place])
+    words[place] = tmp_path / "w.pt"
+    torch.save({"state_dict": {f"module.{n}": t for n, t in state.items()}}, words[place])
+    result = resprobe("collect", *words, "-o", tmp_path / "w.h5", "--quantity", "margin")
+    assert result.exit_code == 0, result.stderr
+    first = package.open(tmp_path / "w.h5")["norms"].to_dataset().load()
+    assert first.equals(package.open(lone)["norms"].to_dataset().load())
