@@ -71,6 +71,8 @@ class Samples:
                 )
             return np.unique(np.asarray(self.indices, np.int64))
         count = self.count if self.count is not None else DEFAULT_SAMPLES[cost]
+        if self.seed < 0:
+            raise InputError(f"--sample-seed {self.seed}: give 0 or a larger whole number.")
         if count is None:
             return np.arange(len(labels))
         if self.count is None:
@@ -179,13 +181,13 @@ def collect(
         ViolationError: the self-test fails on the network.
         DiskFullError: no room; what is committed stays.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     samples = samples or Samples()
+    draws = {f: samples.draw(source.images.labels, cost) for f, cost in families.items()}
+    folder.mkdir(parents=True, exist_ok=True)
     outcomes = []
     with file_lock(folder / ".lock", f"collecting into {folder}"):
         session = _Session(source)
-        for family, cost in families.items():
-            indices = samples.draw(source.images.labels, cost)
+        for family, indices in draws.items():
             path = folder / f"{family}.h5"
             settings = settings_hash(source, family, indices)
             if path.exists() and (family in leave or not overwrite):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -16,36 +15,24 @@ import torch
 from torch import Tensor, nn
 
 from resprobe.blocks.discover import find_blocks
-from resprobe.blocks.live import LiveBlocks
 from resprobe.blocks.selftest import prove
 from resprobe.errors import DiskFullError, InputError, UnknownNameError
-from resprobe.handover import Rows, WritingThread
-from resprobe.linalg.norms import run_norms, run_products, sum_of_squares
+from resprobe.handover import WritingThread
 from resprobe.provenance import device_attributes, provenance
-from resprobe.quantities.norms import from_sums
 from resprobe.quantities.quantity import all_quantities
+from resprobe.record_step import BATCH_ROWS, StepWork
 from resprobe.store.lock import run_lock
 from resprobe.store.schema import STATUS
 from resprobe.store.training import EPOCH, STEP, training_groups
 from resprobe.store.writer import Writer
 
 if TYPE_CHECKING:
-    from resprobe.blocks.block import Block, Blocks
+    from resprobe.blocks.block import Blocks
 
-# Rows handed over at once, and the longest that a row waits for it, in seconds.
-_BATCH_ROWS = 64
+# The longest that a row waits for being handed over, in seconds.
 _PATIENCE = 10.0
 
-_OF_SUMS = (
-    "input_norm",
-    "shortcut_norm",
-    "branch_norm",
-    "branch_shortcut_ratio",
-    "branch_shortcut_cosine",
-)
-_OF_SHORTCUT = {"shortcut_norm", "branch_shortcut_ratio", "branch_shortcut_cosine"}
 _ALWAYS = ("loss", "accuracy", "learning_rate")
-_OF_PARAMETERS = ("parameter", "parameter_gradient", "parameter_update")
 
 
 class Recorder:
@@ -111,7 +98,7 @@ class Recorder:
         self._step = self._start = start_step
         self._attributes = dict(attributes or {})
         self._stack = ExitStack()
-        self._work: _Work | None = None
+        self._work: StepWork | None = None
         self._thread: WritingThread | None = None
         self._epochs = 0
         self._epoch_rows: list[dict[str, Any]] = []
@@ -219,7 +206,7 @@ class Recorder:
             # A forward that raised has no output; its own error must reach the caller.
             self._work.leave(finished=output is not None)
 
-    def _begin(self, args: Any, kwargs: Any) -> _Work:
+    def _begin(self, args: Any, kwargs: Any) -> StepWork:
         """Find the blocks, prove the instrument and make the file, at the first forward pass."""
         device = next(self.model.parameters()).device
         # The blocks are the same with and without autocast; under it, casts would hide parameters.
@@ -244,11 +231,11 @@ class Recorder:
         }
         groups = training_groups(blocks, list(parameters), self._names)
         resume = self._start > 0 and self.path.exists()
-        writer = Writer(self.path, groups, attributes, chunk_rows=_BATCH_ROWS, resume=resume)
+        writer = Writer(self.path, groups, attributes, chunk_rows=BATCH_ROWS, resume=resume)
         if resume:
             self._rewind(writer)
         self._thread = WritingThread(writer)
-        return _Work(self.model, blocks, parameters, self._names, device)
+        return StepWork(self.model, blocks, parameters, self._names, device)
 
     def _rewind(self, writer: Writer) -> None:
         """Forget what was recorded after the step that training goes on from."""
@@ -302,232 +289,3 @@ def _prove(model: nn.Module, args: Any, kwargs: Any) -> str:
     if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
         return prove(model, args[0][:4])
     return "not run: it takes models of one tensor argument"
-
-
-class _Parameters:
-    """Norms and sums of many tensors in few operations.
-
-    Small tensors of one shape are stacked and reduced together, because calling an operation
-    costs more than reducing them; large ones are reduced by themselves.
-
-    Args:
-        parameters: all that is trained, by name.
-    """
-
-    SMALL = 1 << 16
-
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        self.tensors = list(parameters.values())
-        groups: dict[tuple[Any, ...], list[int]] = {}
-        for place, tensor in enumerate(self.tensors):
-            small = tensor.numel() <= self.SMALL
-            key = (tensor.shape, tensor.dtype) if small else (place,)
-            groups.setdefault(key, []).append(place)
-        self._groups = list(groups.values())
-        order = [place for group in self._groups for place in group]
-        device = self.tensors[0].device
-        back = torch.empty(len(order), dtype=torch.int64)
-        back[torch.tensor(order)] = torch.arange(len(order))
-        self._back = back.to(device)
-
-    def stacked(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Copy the tensors, one for each parameter, into stacks `(tensor, element)`."""
-        return [
-            torch.stack([tensors[place].detach() for place in group]).flatten(1)
-            for group in self._groups
-        ]
-
-    def norms(self, stacks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Give L2 norm and sum of each tensor, `(parameter,)` float64, in the given order."""
-        norms = torch.cat(
-            [torch.linalg.vector_norm(stack, dim=1, dtype=torch.float64) for stack in stacks]
-        )
-        sums = torch.cat([stack.sum(dim=1, dtype=torch.float64) for stack in stacks])
-        return norms[self._back], sums[self._back]
-
-
-class _Work:
-    """The tensors of one step in progress and the arithmetic that makes a row of them."""
-
-    def __init__(
-        self,
-        model: nn.Module,
-        blocks: Blocks,
-        parameters: Mapping[str, nn.Parameter],
-        names: frozenset[str],
-        device: torch.device,
-    ) -> None:
-        self._blocks = blocks
-        self._names = names
-        self._device = device
-        self._parameters = _Parameters(parameters)
-        self._numel = torch.tensor(
-            [p.numel() for p in parameters.values()], dtype=torch.float64, device=device
-        )
-        order = {name: place for place, name in enumerate(parameters)}
-        membership = torch.zeros(len(blocks), len(parameters), dtype=torch.float64)
-        for block in blocks:
-            for name in block.parameters:
-                if name in order:
-                    membership[block.index, order[name]] = 1.0
-        self._membership = membership.to(device)
-        self._wants_updates = any("update" in name for name in names)
-        self._previous: list[Tensor] = []
-        self._live = LiveBlocks(model, blocks.blocks, self)
-        self._runs: list[dict[str, list[Tensor]]] = []
-        self._inputs: dict[int, Tensor] = {}
-        self._gradients: dict[int, list[Tensor]] = {}
-        self.widths = {
-            v.name: _width(v.dims, len(blocks), len(parameters))
-            for v in training_groups(blocks, list(parameters), names)[0].variables
-            if v.name not in ("step", "learning_rate")
-        }
-        self.rows = Rows(self.widths, _BATCH_ROWS)
-
-    @property
-    def passes(self) -> int:
-        """How many forward passes the step in progress has seen."""
-        return len(self._runs)
-
-    def enter(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Begin a forward pass; before the first of a step, keep the weights it starts from."""
-        if not self._runs and self._wants_updates:
-            with torch.no_grad():
-                self._previous = self._parameters.stacked(self._parameters.tensors)
-        self._runs.append({"x": [], "s": [], "g": [], "dot": []})
-        self._live.start(args, kwargs)
-
-    def leave(self, *, finished: bool) -> None:
-        """End a forward pass."""
-        if self._live.active:
-            self._live.stop(finished=finished)
-
-    def close(self) -> None:
-        """Leave nothing on the model."""
-        self._live.close()
-
-    # The blocks are shown in the order of execution. Their tensors are reduced to the norms of
-    # short runs at once, because they may be overwritten; a row adds those up at its end.
-
-    def input(self, block: Block, x: Tensor) -> None:
-        """Take x of a block whose shortcut is another tensor."""
-        if "input_norm" in self._names:
-            self._inputs[block.index] = run_norms(x)
-
-    def branch(self, block: Block, s: Tensor, branch: Tensor) -> None:
-        """Take s and G of a block."""
-        runs = self._runs[-1]
-        names = self._names
-        of_x = self._inputs.pop(block.index, None)
-        if names & {"branch_norm", "branch_shortcut_ratio", "branch_shortcut_cosine"}:
-            runs["g"].append(run_norms(branch))
-        of_s = None
-        if names & _OF_SHORTCUT:
-            of_s = run_norms(s)
-            runs["s"].append(of_s)
-        if "input_norm" in names:
-            if of_x is None:  # s is x
-                of_x = run_norms(s) if of_s is None else of_s
-            runs["x"].append(of_x)
-        if "branch_shortcut_cosine" in names:
-            runs["dot"].append(run_products(s, branch))
-        if "branch_gradient_norm" in names and branch.requires_grad:
-            gradients = self._gradients.setdefault(block.index, [])
-
-            def seen(gradient: Tensor) -> None:
-                gradients.append(run_norms(gradient))
-
-            branch.register_hook(seen)
-
-    def row(self, loss: Tensor | float, accuracy: Tensor | float | None) -> Tensor:
-        """Give all columns of this step as one float64 vector on the device, and start anew."""
-        values = self._of_blocks()
-        values.update(self._of_parameters())
-        values["loss"] = self._scalar(loss)
-        values["accuracy"] = self._scalar(float("nan") if accuracy is None else accuracy)
-        self._runs, self._gradients = [], {}
-        return torch.cat([values[name].reshape(-1) for name in self.widths])
-
-    def _of_blocks(self) -> dict[str, Tensor]:
-        """Give mean and standard deviation over the batch of each block's quantities."""
-        sums = {}
-        for key in ("x", "s", "g", "dot"):
-            if self._runs[0][key]:
-                add = _added if key == "dot" else sum_of_squares
-                sums[key] = torch.cat([_by_block(one[key], add) for one in self._runs], dim=1)
-        nothing = torch.full((), float("nan"), dtype=torch.float64, device=self._device)
-        of_samples = from_sums(*(sums.get(key, nothing) for key in ("x", "s", "g", "dot")))
-        if self._gradients:
-            passes = zip(*(self._gradients[block.index] for block in self._blocks), strict=True)
-            of_samples["branch_gradient_norm"] = torch.cat(
-                [_by_block(list(one), sum_of_squares) for one in passes], dim=1
-            ).sqrt_()
-        names = [name for name in (*_OF_SUMS, "branch_gradient_norm") if name in of_samples]
-        wanted = [name for name in names if name in self._names]
-        values = {}
-        if wanted:
-            std, mean = torch.std_mean(
-                torch.stack([of_samples[name] for name in wanted]), dim=2, correction=0
-            )
-            for place, name in enumerate(wanted):
-                values[name], values[f"{name}_std"] = mean[place], std[place]
-        return values
-
-    def _of_parameters(self) -> dict[str, Tensor]:
-        """Give norm, mean and standard deviation of weights, gradients and updates."""
-        values: dict[str, Tensor] = {}
-        now: list[Tensor] | None = None
-        for kind, block_name in zip(
-            _OF_PARAMETERS, ("weight_norm", "gradient_norm", "update_norm"), strict=True
-        ):
-            statistics = {f"{kind}_norm", f"{kind}_mean", f"{kind}_std", block_name}
-            if not statistics & self._names:
-                continue
-            if kind == "parameter_gradient":
-                norm, total = self._of_gradients()
-            else:
-                now = now or self._parameters.stacked(self._parameters.tensors)
-                update = kind == "parameter_update"
-                stacks = torch._foreach_sub(now, self._previous) if update else now
-                norm, total = self._parameters.norms(stacks)
-            mean = total / self._numel
-            squares = norm.square()
-            values[f"{kind}_norm"] = norm
-            values[f"{kind}_mean"] = mean
-            values[f"{kind}_std"] = (squares / self._numel - mean.square()).clamp_(min=0).sqrt_()
-            values[block_name] = (self._membership @ squares).sqrt_()
-        return values
-
-    def _of_gradients(self) -> tuple[Tensor, Tensor]:
-        """Give norm and sum of each gradient, NaN for a parameter that has none in this step."""
-        tensors = self._parameters.tensors
-        absent = [place for place, p in enumerate(tensors) if p.grad is None]
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in tensors]
-        norm, total = self._parameters.norms(self._parameters.stacked(gradients))
-        for place in absent:
-            norm[place] = total[place] = float("nan")
-        return norm, total
-
-    def _scalar(self, value: Tensor | float) -> Tensor:
-        if isinstance(value, Tensor):
-            return value.detach().to(torch.float64)
-        return torch.full((), value, dtype=torch.float64, device=self._device)
-
-
-def _by_block(runs: Sequence[Tensor], add: Callable[[Tensor], Tensor]) -> Tensor:
-    """Add up the runs of each block, `(sample, run)`, to `(block, sample)`.
-
-    Neighbouring blocks have features of one shape, so a stage is added up at once.
-    """
-    return torch.cat(
-        [add(torch.stack(list(stage))) for _, stage in groupby(runs, key=lambda run: run.shape)]
-    )
-
-
-def _added(products: Tensor) -> Tensor:
-    return products.sum(dim=-1, dtype=torch.float64)
-
-
-def _width(dims: tuple[str, ...], blocks: int, parameters: int) -> int:
-    sizes = {"block": blocks, "parameter": parameters}
-    return sizes[dims[1]] if len(dims) > 1 else 0

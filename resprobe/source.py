@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from resprobe import checkpoints, registry
-from resprobe.errors import InputError
+from resprobe.errors import InputError, UnknownNameError
 from resprobe.store.reader import is_run
 
 if TYPE_CHECKING:
@@ -226,11 +227,18 @@ def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     import torch
 
     factory = registry.load("models", name)
+    known = inspect.signature(factory).parameters
+    if not any(item.kind is item.VAR_KEYWORD for item in known.values()):
+        for argument in arguments:
+            if argument not in known:
+                raise UnknownNameError(f"argument of the model {name}", argument, known)
     with torch.random.fork_rng(devices=[]):
         try:
             model: nn.Module = factory(**arguments)
         except TypeError as error:
-            raise InputError(f"model {name}: {error}; see `resprobe inspect {name}`.") from error
+            raise InputError(
+                f"model {name}: {error}; its arguments are {', '.join(known)}."
+            ) from error
     return model
 
 

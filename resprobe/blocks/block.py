@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from resprobe.blocks.program import Call, Event
+    from resprobe.blocks.operations import Call, Event
 
 SKIPS = ("identity", "projection", "padded", "pooled", "scaled", "none")
 

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from resprobe.blocks.block import Block, Blocks, Refusal, Source
-from resprobe.blocks.program import Event, ModuleCall, Operation, Program, record, refs
+from resprobe.blocks.operations import Event, ModuleCall, Operation, Program, refs
+from resprobe.blocks.program import record
 from resprobe.errors import InputError
 
 aten = torch.ops.aten

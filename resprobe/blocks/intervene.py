@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from resprobe.blocks.discover import discover
-from resprobe.blocks.program import Program, record
+from resprobe.blocks.operations import Program
+from resprobe.blocks.program import record
 from resprobe.errors import ViolationError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from resprobe.blocks.intervene import shortcut_of
-from resprobe.blocks.program import Call, Event
+from resprobe.blocks.operations import Call, Event
 from resprobe.errors import InputError, ViolationError
 
 if TYPE_CHECKING:

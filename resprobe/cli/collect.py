@@ -88,6 +88,8 @@ def collect(  # noqa: PLR0917  # click passes every option by name
     """
     from resprobe.collect import Samples, chosen_families, left_alone
 
+    if samples is not None and sample_indices is not None:
+        raise InputError("--samples and --sample-indices exclude each other; give one of them.")
     families = chosen_families(preset, quantities)
     chosen = Samples(samples, sample_seed, _indices(sample_indices))
     leave = left_alone(families, quantities)
@@ -192,7 +194,7 @@ def collect_of_run(
 def _which(text: str) -> Any:
     if text in ("last", "best", "all"):
         return "last" if text == "all" else text
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise InputError(f"--checkpoint {text!r}: give last, best, all or the number of a step.")
     return int(text)
 

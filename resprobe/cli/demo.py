@@ -17,7 +17,7 @@ from resprobe.errors import DivergedError, InputError
 
 SEEDS = (0, 1)
 TARGET = 0.99
-CAP = 20
+CAP = 24
 # One setting for all, at which the plain network of this depth learns too.
 SETTINGS = (
     f"train.epochs={CAP}",

@@ -197,9 +197,10 @@ def test_an_interrupted_collection_goes_on_to_the_same_bits(
             resprobe("collect", run, "--quantity", "lesion_error", "--quiet")
     folder = run / "collected" / LAST
     assert [path.name for path in folder.glob("*.h5*")] == ["lesion.h5.partial"]
-    half = package.open(folder / "lesion.h5.partial")["lesion"]
-    assert half.sizes["sample"] == 250
-    assert half.attrs["status"] == ("recording" if end == "kill" else "interrupted")
+    with package.open(folder / "lesion.h5.partial") as tree:
+        assert tree["lesion"].sizes["sample"] == 250
+        expected = "recording" if end == "kill" else "interrupted"
+        assert tree["lesion"].attrs["status"] == expected
 
     rows = []
     with monkeypatch.context() as patch:

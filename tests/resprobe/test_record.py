@@ -59,7 +59,9 @@ def train(net, out=None, steps=STEPS, size=16, watch=None, **options):
 
 def steps_of(path):
     tree = resprobe.open(path)
-    return tree["training/step"].to_dataset().load()
+    steps = tree["training/step"].to_dataset().load()
+    tree.close()
+    return steps
 
 
 @pytest.mark.parametrize("arguments", NETS, ids=str)
