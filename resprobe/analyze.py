@@ -196,7 +196,7 @@ def _checkpoints(tree: xr.DataTree) -> list[tuple[int | None, xr.DataTree]]:
     steps = sorted(child for child in tree.children if child.startswith("step-"))
     if not steps:
         return [(None, tree)]
-    return [(int(name.removeprefix("step-")), tree[name]) for name in steps]
+    return [(int(name.removeprefix("step-")), tree.children[name]) for name in steps]
 
 
 def _node(tree: xr.DataTree, families: Sequence[str], path: Path) -> tuple[int | None, xr.DataTree]:

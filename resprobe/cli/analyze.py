@@ -15,7 +15,8 @@ from resprobe.cli.common import emit, output_options, say
     "-o", "--output", "out", type=click.Path(path_type=Path), help="Directory of the results."
 )
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path),
+    "--data-dir",
+    type=click.Path(path_type=Path),
     help="Folder of the data set's files, if something must be collected first.",
 )
 @output_options

@@ -18,31 +18,44 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option(
-    "--checkpoint", default="last", show_default=True, metavar="last|best|all|STEP",
+    "--checkpoint",
+    default="last",
+    show_default=True,
+    metavar="last|best|all|STEP",
     help="Which checkpoint of the run.",
 )
 @click.option("--model", help="Registered model to measure instead of a run.")
 @click.option(
-    "--model-arg", "model_args", multiple=True, metavar="KEY=VALUE",
+    "--model-arg",
+    "model_args",
+    multiple=True,
+    metavar="KEY=VALUE",
     help="Argument of the model; may be repeated.",
 )
 @click.option(
     "--weights", type=click.Path(path_type=Path), help="Weights: .safetensors, or torch tensors."
 )
 @click.option("--data", help="Registered data set to measure --model on.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the data set's files.")
 @click.option(
-    "--data-dir", type=click.Path(path_type=Path), help="Folder of the data set's files."
-)
-@click.option(
-    "-o", "--output", "out", type=click.Path(path_type=Path),
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path),
     help="With --model: a lone file if it ends in .h5, else a run directory.",
 )
 @click.option(
-    "--preset", default="standard", show_default=True, metavar="economy|standard|full",
+    "--preset",
+    default="standard",
+    show_default=True,
+    metavar="economy|standard|full",
     help="economy: norms, loss, margin; standard: also the lesion of every block.",
 )
 @click.option(
-    "--quantity", "quantities", multiple=True, metavar="NAME|+NAME",
+    "--quantity",
+    "quantities",
+    multiple=True,
+    metavar="NAME|+NAME",
     help="Only this quantity's family (NAME), or also it (+NAME); may be repeated.",
 )
 @click.option("--samples", type=int, metavar="N", help="Samples to measure; default: all.")
@@ -168,9 +181,7 @@ def collect_of_run(
     from resprobe.source import from_run, read_recipe
 
     read_recipe(run)
-    steps: Sequence[Any] = (
-        checkpoints.steps(run) if checkpoint == "all" else [_which(checkpoint)]
-    )
+    steps: Sequence[Any] = checkpoints.steps(run) if checkpoint == "all" else [_which(checkpoint)]
     if not steps:
         checkpoints.resolve(run, "last")  # says that there is none
     outcomes = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,10 +33,12 @@ def export(input_: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool)
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists; give another path or --overwrite.")
     tree = open_tree(input_)
-    groups = {node.path: node.to_dataset() for node in tree.leaves if "rows" in node.attrs}
+    groups: dict[str, Any] = {
+        str(node.path): node.to_dataset() for node in tree.leaves if "rows" in node.attrs
+    }
     if not groups:
         raise InputError(f"nothing is recorded in {input_} yet; run `resprobe collect {input_}`.")
-    write_tree(groups, tree.attrs, out)
+    write_tree(groups, dict(tree.attrs), out)
     emit(
         as_json,
         {"path": str(out), "groups": sorted(groups)},

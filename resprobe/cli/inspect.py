@@ -21,11 +21,17 @@ _COLUMNS = ("block", "stage", "skip", "activation", "scale", "elements")
 @click.command()
 @click.argument("what", metavar="MODEL|INPUT")
 @click.option(
-    "--model-arg", "model_args", multiple=True, metavar="KEY=VALUE",
+    "--model-arg",
+    "model_args",
+    multiple=True,
+    metavar="KEY=VALUE",
     help="Argument of the model; may be repeated.",
 )
 @click.option(
-    "--input-shape", default="3,32,32", show_default=True, metavar="C,H,W",
+    "--input-shape",
+    default="3,32,32",
+    show_default=True,
+    metavar="C,H,W",
     help="Shape of one sample for a model.",
 )
 @output_options
@@ -144,8 +150,12 @@ def _errors(tree: xr.DataTree) -> Iterable[str]:
 def _block_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
     there = [name for name in _COLUMNS if name in dataset.coords]
     return [
-        {name: dataset[name].values[place].item() if name != "block" else
-         str(dataset["block"].values[place]) for name in there}
+        {
+            name: dataset[name].values[place].item()
+            if name != "block"
+            else str(dataset["block"].values[place])
+            for name in there
+        }
         for place in range(dataset.sizes["block"])
     ]
 
@@ -157,7 +167,7 @@ def _table(rows: list[dict[str, Any]]) -> list[str]:
     cells = [columns, *[[str(row[name]) for name in columns] for row in rows]]
     widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
     return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        .rstrip()
+        "  "
+        + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in cells
     ]

@@ -16,13 +16,11 @@ import numpy as np
 from resprobe import checkpoints
 from resprobe.errors import InputError
 from resprobe.quantities.quantity import all_quantities
+from resprobe.store.hdf5 import FLUSH, hdf5, snapshot
 from resprobe.store.lock import is_locked
-from resprobe.store.reader import hdf5, is_run, read_file, run_files, snapshot
+from resprobe.store.reader import is_run, read_file, run_files
 from resprobe.store.schema import SCHEMA_VERSION, STATUS
 from resprobe.store.training import EPOCH
-
-# Longer than the writes of one flush take, in seconds.
-_FLUSH = 0.01
 
 
 @dataclass
@@ -96,7 +94,9 @@ def _check_run(run: Path, report: Report) -> None:
     if live:
         report.notes.append(f"{run} is being trained now")
     for partial in sorted((run / "collected").glob("*/*.partial")):
-        report.notes.append(f"{partial} is an interrupted collection; `resprobe collect` resumes it")
+        report.notes.append(
+            f"{partial} is an interrupted collection; `resprobe collect` resumes it"
+        )
 
 
 def _check_checkpoints(run: Path, report: Report) -> dict[str, str]:
@@ -141,8 +141,11 @@ def _broken_safetensors(path: Path) -> str:
                 return "its header is cut off"
             header = json.loads(stream.read(length))
             end = max(
-                (entry["data_offsets"][1] for name, entry in header.items()
-                 if name != "__metadata__"),
+                (
+                    entry["data_offsets"][1]
+                    for name, entry in header.items()
+                    if name != "__metadata__"
+                ),
                 default=0,
             )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -179,7 +182,7 @@ def _check_file(path: Path, report: Report) -> None:
     violations, unfinished = _examine(path)
     if violations and is_locked(path.parent / ".lock"):
         # What looks like damage may be a flush under way: look at one moment between two.
-        time.sleep(_FLUSH)
+        time.sleep(FLUSH)
         violations, unfinished = _examine(path, frozen=True)
     report.violations += violations
     if unfinished:
@@ -195,15 +198,19 @@ def _examine(path: Path, *, frozen: bool = False) -> tuple[list[str], list[str]]
         with hdf5(path, snapshot(path) if frozen else None) as file:
             _require_ours(file, path)
             groups = _leaf_groups(file)
-            found = [f"{path}{name}: {line}" for name, group in groups.items()
-                     for line in _check_group(name, group)]
+            found = [
+                f"{path}{name}: {line}"
+                for name, group in groups.items()
+                for line in _check_group(name, group)
+            ]
             if not groups:
                 found.append(f"{path} holds no group of measurements")
             loose = [name for name, item in file.items() if isinstance(item, h5py.Dataset)]
             if loose:
                 found.append(f"{path} holds variables outside its groups: {', '.join(loose)}")
             unfinished = [
-                name for name, group in groups.items()
+                name
+                for name, group in groups.items()
                 if "status" in group and int(group["status"][()]) == 0
             ]
         if not found:
@@ -262,13 +269,12 @@ def _required(name: str) -> list[str]:
         return [variable.name for variable in EPOCH]
     if family == "step":
         return ["step", "block", "parameter", "loss"]
-    declared = [q.name for q in all_quantities().values()
-                if q.family == family and q.measured_by]
+    declared = [q.name for q in all_quantities().values() if q.family == family and q.measured_by]
     return ["sample", "block", *declared] if declared else []
 
 
 def _check_dimensions(label: str, dataset: h5py.Dataset, rows: str, committed: int) -> list[str]:
-    problems = []
+    problems: list[str] = []
     if dataset.is_scale:
         return problems
     for axis, dimension in enumerate(dataset.dims):
@@ -284,8 +290,7 @@ def _check_dimensions(label: str, dataset: h5py.Dataset, rows: str, committed: i
                 )
         elif scale.shape[0] != dataset.shape[axis]:
             problems.append(
-                f"{label} has length {dataset.shape[axis]} along {name}, which has "
-                f"{scale.shape[0]}"
+                f"{label} has length {dataset.shape[axis]} along {name}, which has {scale.shape[0]}"
             )
     return problems
 

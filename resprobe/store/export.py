@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 _METADATA_ROOM = 1 << 20
 
 
-def write_tree(
-    groups: Mapping[str, xr.Dataset], attributes: Mapping[str, Any], path: Path
-) -> None:
+def write_tree(groups: Mapping[str, xr.Dataset], attributes: Mapping[str, Any], path: Path) -> None:
     """Write groups as `read_file` gives them into one file, put in place when it is whole.
 
     Args:

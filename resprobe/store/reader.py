@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import builtins
 import io
 import json
 import time
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
 
 from resprobe.errors import InputError
+from resprobe.store.hdf5 import FLUSH, PATIENCE, hdf5, snapshot
 from resprobe.store.schema import SCHEMA_VERSION, STATUS
 
 if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
-
-# How long a reader tries again while a writer is in the middle of a batch.
-_PATIENCE = 1.0
-# Longer than the writes of one flush take.
-_FLUSH = 0.005
 
 
 def open(path: str | Path) -> xr.DataTree:  # noqa: A001 - `resprobe.open` by contract
@@ -110,82 +104,6 @@ def family(tree: xr.DataTree, name: str) -> tuple[int | None, xr.Dataset] | None
     return int(steps[-1].removeprefix("step-")), tree[steps[-1]][name].to_dataset()
 
 
-def require_hdf5(path: Path) -> None:
-    """Refuse what is not a readable HDF5 file.
-
-    Raises:
-        InputError: with what it is and what to do.
-    """
-    if not path.exists():
-        raise InputError(
-            f"{path} does not exist; give a run directory or an .h5 file that resprobe wrote."
-        )
-    try:
-        with builtins.open(path, "rb") as stream:
-            magic = stream.read(8)
-    except OSError as error:
-        raise InputError(f"{path} can't be read ({error.strerror}); check its permissions.") from (
-            error
-        )
-    if magic != b"\x89HDF\r\n\x1a\n":
-        raise InputError(
-            f"{path} is not an HDF5 file; give a run directory or an .h5 file that resprobe wrote."
-        )
-
-
-@contextmanager
-def hdf5(path: Path, content: bytes | None = None) -> Iterator[h5py.File]:
-    """Open a file for reading without HDF5's lock, so that no reader ever stops a writer.
-
-    Args:
-        path: of the file.
-        content: its bytes, from `snapshot`, if it is being written.
-
-    Raises:
-        InputError: it is not HDF5 or damaged.
-    """
-    require_hdf5(path)
-    try:
-        file = _without_lock(path) if content is None else h5py.File(io.BytesIO(content), "r")
-    except OSError as error:
-        raise InputError(
-            f"{path} is damaged or truncated ({error}); take it from a copy, or record it again."
-        ) from error
-    with file:
-        yield file
-
-
-def snapshot(path: Path) -> bytes:
-    """Give the bytes of a file as they were at one moment, also while it is being written.
-
-    HDF5 looks at the end of a file once, when it opens it, and takes what a writer adds meanwhile
-    for damage. Two passes that read the same bytes show what was there between them.
-
-    Raises:
-        InputError: it changes all the time.
-    """
-    deadline = time.monotonic() + _PATIENCE
-    earlier = path.read_bytes()
-    while (content := path.read_bytes()) != earlier:
-        if time.monotonic() > deadline:
-            raise InputError(
-                f"{path} changes faster than it can be read; try again, or wait for its writer."
-            )
-        earlier = content
-    return content
-
-
-def _without_lock(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r", locking=False)
-    except OSError as error:
-        # HDF5 refuses to open one file twice in a process with and without its lock; where
-        # somebody here holds it open with the lock, so do we.
-        if "flag values don't match" not in str(error):
-            raise
-        return h5py.File(path, "r")
-
-
 def _open_run(run: Path) -> xr.DataTree:
     if not is_run(run):
         raise InputError(
@@ -228,8 +146,9 @@ def _recipe_attributes(run: Path) -> dict[str, Any]:
 
 def grouping(recipe: dict[str, Any]) -> dict[str, Any]:
     """Give the training seed of a recipe, and what is equal for runs that differ in it alone."""
-    rest = {name: dict(table) if isinstance(table, dict) else table for name, table in
-            recipe.items()}
+    rest = {
+        name: dict(table) if isinstance(table, dict) else table for name, table in recipe.items()
+    }
     seed = rest.get("train", {}).pop("seed", None)
     for table, key in (("data", "dir"), ("train", "device"), ("train", "threads")):
         rest.get(table, {}).pop(key, None)
@@ -245,9 +164,7 @@ def _look(file: h5py.File, path: Path) -> tuple[dict[str, Any], bool]:
         attributes = {name: _plain(value) for name, value in file.attrs.items()}
         statuses: list[int] = []
         file.visititems(
-            lambda name, item: (
-                statuses.append(int(item[()])) if name.endswith("/status") else None
-            )
+            lambda name, item: statuses.append(int(item[()])) if name.endswith("/status") else None
         )
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise InputError(
@@ -273,7 +190,7 @@ def _read_live(path: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     A moment may lie between two writes of one flush, so a reading that fails is repeated while
     the file changes, and one that succeeds must be confirmed.
     """
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + PATIENCE
     earlier: dict[str, NDArray[Any]] | None = None
     content = b""
     while True:
@@ -293,7 +210,7 @@ def _read_live(path: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
                     f"{path} changes faster than it can be read; try again, or wait for its writer."
                 )
             earlier = rows
-        time.sleep(_FLUSH)
+        time.sleep(FLUSH)
 
 
 def _committed_rows(file: h5py.File, path: Path) -> dict[str, NDArray[Any]]:

@@ -73,7 +73,9 @@ class Group:
 def declare(quantity: Quantity, dims: tuple[str, ...] | None = None) -> Variable:
     """Give the variable that stores a quantity as it is declared."""
     return Variable(
-        quantity.name, quantity.dims if dims is None else dims, quantity.dtype,
+        quantity.name,
+        quantity.dims if dims is None else dims,
+        quantity.dtype,
         quantity.attributes(),
     )
 
@@ -110,16 +112,22 @@ def block_coordinates(blocks: Blocks) -> tuple[Coordinate, ...]:
         Coordinate("index_in_stage", dims, np.array([b.index_in_stage for b in blocks], np.int32)),
         Coordinate("skip", dims, [b.skip for b in blocks], {"long_name": "kind of the skip"}),
         Coordinate(
-            "activation", dims, [b.activation for b in blocks],
+            "activation",
+            dims,
+            [b.activation for b in blocks],
             {"long_name": "whether the block's own activation follows its addition"},
         ),
         Coordinate(
-            "scale", dims, np.array([b.scale for b in blocks], np.float64),
+            "scale",
+            dims,
+            np.array([b.scale for b in blocks], np.float64),
             {"long_name": "step size h: the number that multiplies the branch", "units": "1"},
         ),
         Coordinate("transition", dims, np.array([b.transition for b in blocks], np.int8), flag),
         Coordinate(
-            "elements", dims, np.array([b.elements for b in blocks], np.int64),
+            "elements",
+            dims,
+            np.array([b.elements for b in blocks], np.int64),
             {"long_name": "number of elements of one sample's branch", "units": "1"},
         ),
     )

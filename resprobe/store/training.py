@@ -45,9 +45,7 @@ EPOCH = (
         "float64",
         {"long_name": "learning rate of the epoch's last step", "units": "1"},
     ),
-    Variable(
-        "wall_time", ("epoch",), "float64", {"long_name": "time of the epoch", "units": "s"}
-    ),
+    Variable("wall_time", ("epoch",), "float64", {"long_name": "time of the epoch", "units": "s"}),
 )
 
 

@@ -69,9 +69,7 @@ class Writer:
             self._check_layout()
         else:
             if self.path.exists():
-                raise InputError(
-                    f"{self.path} exists; give another path or --overwrite."
-                )
+                raise InputError(f"{self.path} exists; give another path or --overwrite.")
             _create(self.path, groups, attributes, chunk_rows)
         try:
             self._file = h5py.File(self.path, "r+", locking=False)
@@ -81,9 +79,7 @@ class Writer:
                 "it open for reading."
             ) from error
         self._descriptor = os.open(self.path, os.O_RDWR)
-        self._committed = {
-            path: int(self._file[path]["committed"][()]) for path in self._groups
-        }
+        self._committed = {path: int(self._file[path]["committed"][()]) for path in self._groups}
 
     def committed(self, group: str) -> int:
         """Give how many rows of `group` are safe."""
@@ -203,7 +199,9 @@ class Writer:
         try:
             with h5py.File(self.path, "r", locking=False) as file:
                 version = int(np.ravel(file.attrs.get("resprobe_schema", 0))[0])
-                other = [line for group in self._groups.values() for line in _differences(file, group)]
+                other = [
+                    line for group in self._groups.values() for line in _differences(file, group)
+                ]
         except OSError as error:
             raise InputError(
                 f"{self.path} can't be read as HDF5 ({error}); `resprobe check` says more."
@@ -282,9 +280,7 @@ def _create_group(file: Any, group: Group, chunk_rows: int) -> None:
         text = not isinstance(coordinate.values, np.ndarray)
         dtype = h5py.string_dtype() if text else coordinate.values.dtype
         variable = made.create_variable(coordinate.name, coordinate.dims, dtype)
-        variable[...] = (
-            np.array(coordinate.values, dtype=object) if text else coordinate.values
-        )
+        variable[...] = np.array(coordinate.values, dtype=object) if text else coordinate.values
         variable.attrs.update(coordinate.attributes)
     # netCDF lists a row coordinate that is not the dimension itself in the attribute
     # `coordinates` of each variable that it labels; xarray reads it from there.
@@ -308,8 +304,7 @@ def _create_group(file: Any, group: Group, chunk_rows: int) -> None:
         own = [
             label
             for label in (*labels, *rows)
-            if label != declared.name
-            and _dims_of(group, label) <= set(declared.dims)
+            if label != declared.name and _dims_of(group, label) <= set(declared.dims)
         ]
         if own and declared.name not in group.row_coordinates:
             variable.attrs["coordinates"] = " ".join(own)

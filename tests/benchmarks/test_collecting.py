@@ -83,7 +83,9 @@ def test_norms_cost_little_more_than_inference():
         times = interleaved(
             {
                 "inference": lambda: model(x),
-                "norms": lambda: measurement.rows(runner.run(x, see=measurement.see, replays=False), labels),
+                "norms": lambda: measurement.rows(
+                    runner.run(x, see=measurement.see, replays=False), labels
+                ),
             },
             rounds=12,
         )

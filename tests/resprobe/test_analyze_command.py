@@ -31,7 +31,9 @@ def other_seed(measured: Path, folder: Path) -> Path:
     other = Path(shutil.copytree(measured, folder / "other"))
     text = (other / "recipe.toml").read_text(encoding="utf-8")
     assert "\nseed = 0\n" in text
-    (other / "recipe.toml").write_text(text.replace("\nseed = 0\n", "\nseed = 1\n"), encoding="utf-8")
+    (other / "recipe.toml").write_text(
+        text.replace("\nseed = 0\n", "\nseed = 1\n"), encoding="utf-8"
+    )
     return other
 
 

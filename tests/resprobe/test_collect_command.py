@@ -171,7 +171,7 @@ def test_a_step_that_was_not_kept_lists_those_that_were(run, resprobe):
     assert "no checkpoint of step 5; it holds 4, 8" in result.stderr
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Ends a collection in its middle, as a signal would."""
 
 
@@ -185,7 +185,7 @@ def test_an_interrupted_collection_goes_on_to_the_same_bits(
 
     def append_once(self, group, rows):
         if calls:
-            raise Stopped
+            raise StoppedError
         calls.append(group)
         append(self, group, rows)
 
@@ -193,7 +193,7 @@ def test_an_interrupted_collection_goes_on_to_the_same_bits(
         patch.setattr(Writer, "append", append_once)
         if end == "kill":  # nothing is tidied up; what is open is flushed already
             patch.setattr(Writer, "close", lambda self, status: self._file.close())
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             resprobe("collect", run, "--quantity", "lesion_error", "--quiet")
     folder = run / "collected" / LAST
     assert [path.name for path in folder.glob("*.h5*")] == ["lesion.h5.partial"]

@@ -119,8 +119,9 @@ def test_the_same_model_again_is_kept_and_another_one_refused(
     other[other.index("depth=8")] = "depth=14"
     result = resprobe("collect", *other, *words)
     assert result.exit_code == 2
-    earlier = [min(trained.glob("checkpoints/step-????????.safetensors")) if "step-" in str(word)
-               else word for word in weights_of(trained)]
+    earlier = weights_of(trained)
+    place = earlier.index("--weights") + 1
+    earlier[place] = min(trained.glob("checkpoints/step-????????.safetensors"))
     result = resprobe("collect", *earlier, *words)
     assert result.exit_code == 2
     assert "is not this model's run directory" in result.stderr
@@ -128,7 +129,7 @@ def test_the_same_model_again_is_kept_and_another_one_refused(
 
 
 def test_other_weights_under_the_same_name_are_refused(
-    foreign, resprobe, weights_of, trained, tmp_path, tree_hash
+    resprobe, weights_of, trained, tmp_path, tree_hash
 ):
     words = weights_of(trained)
     place = words.index("--weights") + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -42,7 +43,7 @@ def tables(draw):
         ("step",),
     )
     cuts = sorted({0, count, *draw(st.lists(st.integers(0, count), max_size=4))})
-    return group, values, list(zip(cuts[:-1], cuts[1:], strict=True))
+    return group, values, list(itertools.pairwise(cuts))
 
 
 @settings(max_examples=25)
@@ -173,7 +174,7 @@ def test_rows_that_lack_a_variable_are_refused_before_anything_is_written(tmp_pa
     writer = stored.new(tmp_path / "file.h5")
     incomplete = stored.rows(0, 2)
     del incomplete["height"]
-    with pytest.raises(ValueError, match="lack.*height"):
+    with pytest.raises(ValueError, match=r"lack.*height"):
         writer.append("/lines", incomplete)
     writer.append("/lines", stored.rows(0, 2))
     writer.close()

@@ -106,14 +106,14 @@ def _error_axis(axes: Axes, drawn: Sequence[Series]) -> None:
     top = max(float(np.nanmax([np.nanmax(value), np.nanmax(high)])) for value, _, high in errors)
     highest = [float(np.nanmax(value)) for value, _, _ in errors]
     typical = [float(np.nanmedian(value)) for value, _, _ in errors]
-    axes.set_ylabel("test error after the lesion (fraction, 1)")
+    axes.set_ylabel("test error after the lesion (fraction)")
     if max(highest) > 10 * max(min(typical), 1e-9) and max(highest) > 0.2:
         # a square root keeps an error of 0 and shows 0.02 beside 0.9
         axes.set_yscale("function", functions=(_root, np.square))
         axes.yaxis.set_major_locator(FixedLocator([tick for tick in ERROR_TICKS if tick <= top]))
         axes.yaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda tick, _: f"{tick:g}"))
-        axes.set_ylabel("test error after the lesion\n(fraction, 1; square-root scale)")
+        axes.set_ylabel("test error after the lesion\n(fraction; square-root scale)")
     axes.set_ylim(0, min(1.0, top) * 1.08)
 
 

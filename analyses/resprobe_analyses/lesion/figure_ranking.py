@@ -70,7 +70,7 @@ def _ranking_panel(axes: Axes, group: GroupEffect) -> None:
         axes.set_xscale("log")
         style.write_decades(axes.xaxis)
     axes.set_xlabel(RATIO_LABEL)
-    axes.set_ylabel("test error increase (fraction, 1)")
+    axes.set_ylabel("test error increase (fraction)")
     axes.set_title(f"{one.label}\nrank correlation within stages {_correlations(group)}")
 
 

@@ -14,7 +14,7 @@ from resprobe_analyses.lesion.effects import Estimate, GroupEffect
 
 Floats = npt.NDArray[np.float64]
 
-RATIO_LABEL = r"$\Vert G\Vert\,/\,\Vert s\Vert$ (mean over images, 1)"
+RATIO_LABEL = r"$\Vert G\Vert\,/\,\Vert s\Vert$ (mean over images)"
 
 
 @dataclass(frozen=True)
