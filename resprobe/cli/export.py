@@ -38,7 +38,7 @@ def export(input_: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool)
     }
     if not groups:
         raise InputError(f"nothing is recorded in {input_} yet; run `resprobe collect {input_}`.")
-    write_tree(groups, dict(tree.attrs), out)
+    write_tree(groups, tree.attrs, out)
     emit(
         as_json,
         {"path": str(out), "groups": sorted(groups)},

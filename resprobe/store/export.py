@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _METADATA_ROOM = 1 << 20
 
 
-def write_tree(groups: Mapping[str, xr.Dataset], attributes: Mapping[str, Any], path: Path) -> None:
+def write_tree(groups: Mapping[str, xr.Dataset], attributes: Mapping[Any, Any], path: Path) -> None:
     """Write groups as `read_file` gives them into one file, put in place when it is whole.
 
     Args:
@@ -34,7 +34,7 @@ def write_tree(groups: Mapping[str, xr.Dataset], attributes: Mapping[str, Any], 
 
     unborn = path.with_name(path.name + ".new")
     tree = xr.DataTree.from_dict({name: _with_bookkeeping(ds) for name, ds in groups.items()})
-    kept = {name: value for name, value in attributes.items() if not name.startswith("_")}
+    kept = {name: value for name, value in attributes.items() if not str(name).startswith("_")}
     tree.attrs = {
         **kept,
         "Conventions": CONVENTIONS,

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from resprobe.errors import InputError
+from resprobe.store.schema import SCHEMA_VERSION
 
 # How long a reader tries again while a writer is in the middle of a batch, in seconds.
 PATIENCE = 1.0
@@ -61,6 +63,26 @@ def hdf5(path: Path, content: bytes | None = None) -> Iterator[h5py.File]:
         ) from error
     with file:
         yield file
+
+
+def require_ours(file: h5py.File, path: Path) -> None:
+    """Refuse a file that resprobe did not write, or a newer resprobe did.
+
+    Raises:
+        InputError: with what it is and what to do.
+    """
+    found = file.attrs.get("resprobe_schema")
+    version = np.ravel(found)[0] if found is not None else None
+    if not isinstance(version, np.integer | int):
+        raise InputError(
+            f"{path} is HDF5 but not resprobe's (it has no attribute resprobe_schema); give a "
+            "file that resprobe wrote."
+        )
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path} has schema {version}, newer than this resprobe's {SCHEMA_VERSION}; upgrade "
+            "resprobe."
+        )
 
 
 def snapshot(path: Path) -> bytes:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from resprobe.errors import InputError
-from resprobe.store.hdf5 import FLUSH, PATIENCE, hdf5, snapshot
-from resprobe.store.schema import SCHEMA_VERSION, STATUS
+from resprobe.store.hdf5 import FLUSH, PATIENCE, hdf5, require_ours, snapshot
+from resprobe.store.schema import STATUS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -160,6 +160,7 @@ def grouping(recipe: dict[str, Any]) -> dict[str, Any]:
 
 def _look(file: h5py.File, path: Path) -> tuple[dict[str, Any], bool]:
     """Give root attributes and whether a group is (or was, when killed) still being recorded."""
+    require_ours(file, path)
     try:
         attributes = {name: _plain(value) for name, value in file.attrs.items()}
         statuses: list[int] = []
@@ -170,17 +171,6 @@ def _look(file: h5py.File, path: Path) -> tuple[dict[str, Any], bool]:
         raise InputError(
             f"{path} is damaged ({error}); take it from a copy, or record it again."
         ) from error
-    version = attributes.get("resprobe_schema")
-    if not isinstance(version, int):
-        raise InputError(
-            f"{path} is HDF5 but not resprobe's (it has no attribute resprobe_schema); give a "
-            "file that resprobe wrote."
-        )
-    if version > SCHEMA_VERSION:
-        raise InputError(
-            f"{path} has schema {version}, newer than this resprobe's {SCHEMA_VERSION}; upgrade "
-            "resprobe."
-        )
     return attributes, STATUS.index("recording") in statuses
 
 

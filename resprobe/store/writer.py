@@ -9,25 +9,23 @@ unreadable after a kill, and HDF5's own lock shuts readers out, so neither is us
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import h5netcdf
 import h5py
 import numpy as np
 
 from resprobe.errors import DiskFullError, InputError
-from resprobe.store.room import reserve, reserve_new
-from resprobe.store.schema import CONVENTIONS, SCHEMA_VERSION, STATUS, Group, Variable
+from resprobe.store.layout import create, differences
+from resprobe.store.room import reserve
+from resprobe.store.schema import SCHEMA_VERSION, STATUS, Group
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # Room for the metadata (B-tree nodes, object headers) that a batch of rows may add.
 _METADATA_ROOM = 1 << 18
-# Room for an empty file with all its coordinates.
-_LAYOUT_ROOM = 1 << 20
 
 # Files whose HDF5 write failed. Closing one crashes the process, so they stay open, and the
 # command line leaves the process without HDF5's clean-up.
@@ -70,7 +68,7 @@ class Writer:
         else:
             if self.path.exists():
                 raise InputError(f"{self.path} exists; give another path or --overwrite.")
-            _create(self.path, groups, attributes, chunk_rows)
+            create(self.path, groups, attributes, chunk_rows)
         try:
             self._file = h5py.File(self.path, "r+", locking=False)
         except OSError as error:
@@ -200,7 +198,7 @@ class Writer:
             with h5py.File(self.path, "r", locking=False) as file:
                 version = int(np.ravel(file.attrs.get("resprobe_schema", 0))[0])
                 other = [
-                    line for group in self._groups.values() for line in _differences(file, group)
+                    line for group in self._groups.values() for line in differences(file, group)
                 ]
         except OSError as error:
             raise InputError(
@@ -213,105 +211,3 @@ class Writer:
                 f"{self.path} {other[0]}, so recording can't go on in it; start anew with "
                 "--overwrite."
             )
-
-
-def _differences(file: h5py.File, group: Group) -> Iterator[str]:
-    """Say where a file's layout is not the declared one."""
-    for variable in (*group.variables, *bookkeeping()):
-        name = f"{group.path}/{variable.name}"
-        if name not in file:
-            yield f"lacks {name}"
-        elif file[name].dtype != np.dtype(variable.dtype) or file[name].ndim != len(variable.dims):
-            yield f"has another layout of {name}"
-    for coordinate in group.coordinates:
-        name = f"{group.path}/{coordinate.name}"
-        if name not in file:
-            yield f"lacks {name}"
-            continue
-        text = not isinstance(coordinate.values, np.ndarray)
-        stored = file[name].asstr()[...] if text else file[name][...]
-        if not np.array_equal(stored, np.asarray(coordinate.values, stored.dtype)):
-            yield f"has other values of {name}"
-
-
-def bookkeeping() -> tuple[Variable, Variable]:
-    """Give the two scalars that every group carries."""
-    return (
-        Variable("committed", (), "int64", {"long_name": "rows that are safely written"}),
-        Variable(
-            "status",
-            (),
-            "int8",
-            {
-                "long_name": "what became of the recording",
-                "flag_values": np.arange(len(STATUS), dtype=np.int8),
-                "flag_meanings": " ".join(STATUS),
-            },
-        ),
-    )
-
-
-def _create(
-    path: Path, groups: Sequence[Group], attributes: Mapping[str, Any], chunk_rows: int
-) -> None:
-    """Make the file under another name and move it in place when its layout is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unborn = path.with_name(path.name + ".new")
-    reserve_new(unborn, _LAYOUT_ROOM, "the layout")
-    with h5netcdf.File(unborn, "w") as file:
-        file.attrs["Conventions"] = CONVENTIONS
-        file.attrs["resprobe_schema"] = np.int64(SCHEMA_VERSION)
-        for name, value in attributes.items():
-            file.attrs[name] = value
-        for group in groups:
-            _create_group(file, group, chunk_rows)
-    unborn.replace(path)
-
-
-def _create_group(file: Any, group: Group, chunk_rows: int) -> None:
-    made = file.create_group(group.path)
-    made.dimensions[group.rows] = None
-    made.attrs["rows"] = group.rows
-    for coordinate in group.coordinates:
-        for dim, size in zip(coordinate.dims, np.shape(coordinate.values), strict=True):
-            if dim not in made.dimensions:
-                made.dimensions[dim] = size
-    for coordinate in group.coordinates:
-        text = not isinstance(coordinate.values, np.ndarray)
-        dtype = h5py.string_dtype() if text else coordinate.values.dtype
-        variable = made.create_variable(coordinate.name, coordinate.dims, dtype)
-        variable[...] = np.array(coordinate.values, dtype=object) if text else coordinate.values
-        variable.attrs.update(coordinate.attributes)
-    # netCDF lists a row coordinate that is not the dimension itself in the attribute
-    # `coordinates` of each variable that it labels; xarray reads it from there.
-    labels = [c.name for c in group.coordinates if c.name not in c.dims]
-    rows = [name for name in group.row_coordinates if name != group.rows]
-    for declared in (*group.variables, *bookkeeping()):
-        sizes = [chunk_rows if dim == group.rows else None for dim in declared.dims]
-        chunks = None
-        if group.rows in declared.dims:
-            chunks = tuple(
-                size if size is not None else made.dimensions[dim].size
-                for size, dim in zip(sizes, declared.dims, strict=True)
-            )
-        fill = np.nan if np.dtype(declared.dtype).kind == "f" else None
-        variable = made.create_variable(
-            declared.name, declared.dims, declared.dtype, chunks=chunks, fillvalue=fill
-        )
-        if not declared.dims and declared.dtype in ("int64", "int8"):
-            variable[...] = 0
-        variable.attrs.update(declared.attributes)
-        own = [
-            label
-            for label in (*labels, *rows)
-            if label != declared.name and _dims_of(group, label) <= set(declared.dims)
-        ]
-        if own and declared.name not in group.row_coordinates:
-            variable.attrs["coordinates"] = " ".join(own)
-
-
-def _dims_of(group: Group, label: str) -> set[str]:
-    for coordinate in group.coordinates:
-        if coordinate.name == label:
-            return set(coordinate.dims)
-    return set(group.variable(label).dims)

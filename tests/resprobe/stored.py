@@ -42,6 +42,13 @@ ENDS = Group(
     ("epoch", "step"),
 )
 GROUPS = (LINES, ENDS)
+SHORT = Group(
+    "/short",
+    "step",
+    (Variable("step", ("step",), "int64"), Variable("height", ("step",), "float64")),
+    (),
+    ("step",),
+)
 
 
 def rows(start: int, stop: int) -> dict[str, np.ndarray]:
