@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -18,7 +19,20 @@ if TYPE_CHECKING:
     from resprobe.blocks.block import Block
 
 
-def self_test(model: nn.Module, batch: Tensor) -> dict[str, bool]:
+class SelfTest(NamedTuple):
+    """What a self-test found.
+
+    Attributes:
+        checks: check to outcome.
+        unrepeatable: what the model does not give twice even without the instrument, so that it
+            could not be checked.
+    """
+
+    checks: dict[str, bool]
+    unrepeatable: tuple[str, ...]
+
+
+def self_test(model: nn.Module, batch: Tensor) -> SelfTest:
     """Check that recording changes nothing and that replay reproduces the model, to the bit.
 
     Args:
@@ -26,43 +40,44 @@ def self_test(model: nn.Module, batch: Tensor) -> dict[str, bool]:
         batch: a few samples, `(sample, …)`, as the model takes them.
 
     Returns:
-        Check to outcome: outputs, gradients, buffers and random state with recording on and off,
-        in evaluation and in training mode; replay after every block; an intervention that puts
-        the recorded sum in its own place; parameters, modes and hook counts.
+        The checks: outputs, gradients, buffers and random state with recording on and off, in
+        evaluation and in training mode; replay after every block; an intervention that puts the
+        recorded sum in its own place; parameters, modes and hook counts.
     """
     before = _state(model, batch)
     checks: dict[str, bool] = {}
+    unrepeatable = []
     for mode in ("eval", "train"):
         with _mode(model, training=mode == "train"):
-            bare = _gradients(model, batch, lambda: model(batch))
-            seen = _gradients(model, batch, lambda: record(model, (batch,)).result)
+            bare, again = (_gradients(model, batch, lambda: model(batch)) for _ in range(2))
+            seen = _gradients(model, batch, lambda: record(model, (batch,), keep=()).result)
         for name in ("output", "gradients", "buffers", "random state"):
-            checks[f"{name} unchanged in {mode} mode"] = _equal(bare[name], seen[name])
+            if _equal(bare[name], again[name]):
+                checks[f"{name} unchanged in {mode} mode"] = _equal(bare[name], seen[name])
+            else:
+                unrepeatable.append(f"{name} in {mode} mode")
     with _mode(model, training=False), torch.no_grad():
         runner = Runner(model, batch)
         whole = runner.run(batch, branches=True)
-        checks["replay reproduces the output"] = all(
-            _equal(_flat(whole.replace_sum(block, _sum(whole, block))), _flat(whole.output))
-            for block in runner.blocks
-        )
-        checks["a lesion leaves the recording alone"] = all(
-            whole.lesion(block) is not None
-            and _equal(_flat(whole.replace_sum(block, _sum(whole, block))), _flat(whole.output))
-            for block in runner.blocks
-        )
+        checks["replay reproduces the output"] = _replays(whole)
+        for block in whole.blocks:
+            whole.lesion(block)
+        checks["a lesion leaves the recording alone"] = _replays(whole)
     after = _state(model, batch)
     for name, value in before.items():
         checks[f"{name} left as they were"] = _equal(value, after[name])
-    return checks
+    return SelfTest(checks, tuple(unrepeatable))
 
 
 def prove(model: nn.Module, batch: Tensor) -> str:
     """Run `self_test` and give one line to store with the measurements.
 
+    A model that does not repeat itself is reported with a Python warning.
+
     Raises:
         ViolationError: a check does not hold; it is named.
     """
-    checks = self_test(model, batch)
+    checks, unrepeatable = self_test(model, batch)
     failed = [name for name, holds in checks.items() if not holds]
     if failed:
         raise ViolationError(
@@ -70,7 +85,24 @@ def prove(model: nn.Module, batch: Tensor) -> str:
             f"{f' (and {len(failed) - 1} more)' if len(failed) > 1 else ''}; nothing was measured, "
             "because the instrument would misreport it."
         )
-    return f"{len(checks)} checks hold: " + "; ".join(checks)
+    proof = f"{len(checks)} checks hold: " + "; ".join(checks)
+    if unrepeatable:
+        what = ", ".join(unrepeatable)
+        warnings.warn(
+            f"the model does not give the same twice ({what}), with or without resprobe; what is "
+            "measured of it varies likewise.",
+            stacklevel=2,
+        )
+        proof += f"; not repeatable by itself: {what}"
+    return proof
+
+
+def _replays(whole: Pass) -> bool:
+    """Whether a sum put in its own place gives the recorded output, for every block."""
+    return all(
+        _equal(_flat(whole.replace_sum(block, _sum(whole, block))), _flat(whole.output))
+        for block in whole.blocks
+    )
 
 
 def _sum(whole: Pass, block: Block) -> Tensor:

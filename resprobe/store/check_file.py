@@ -49,6 +49,7 @@ def examine(path: Path, *, frozen: bool = False) -> tuple[list[str], list[str]]:
 
 
 def leaf_groups(file: h5py.File) -> dict[str, h5py.Group]:
+    """Give every group that holds variables, by its path."""
     found: dict[str, h5py.Group] = {}
 
     def visit(name: str, item: Any) -> None:

@@ -90,7 +90,7 @@ def test_colours_differ_in_grey():
 def test_axes_and_titles_say_units_images_and_networks(demo):
     upper, lower = demo.figures["blocks"].axes
     assert "square-root scale" in upper.get_ylabel()
-    assert ", 1)" in lower.get_ylabel()
+    assert "mean over images" in lower.get_ylabel()
     assert "500 test images" in demo.figures["blocks"].get_suptitle()
     assert "h1, h01, plain" in demo.figures["blocks"].get_suptitle()
     assert "over images" in demo.figures["blocks"].legends[0].get_title().get_text()
