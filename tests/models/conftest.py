@@ -15,14 +15,6 @@ from torch import nn
 from resprobe import checkpoints
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def bare_loop():
     path = Path(__file__).parents[1] / "benchmarks" / "bare_loop.py"

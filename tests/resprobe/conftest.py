@@ -7,15 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from click.testing import CliRunner, Result
-from hypothesis import settings
 
 from resprobe.cli.main import resprobe_command
-
-# A busy machine is no failure: examples are small, and the suite as a whole is timed.
-settings.register_profile("resprobe", deadline=None)
-settings.load_profile("resprobe")
 
 TINY = (
     "train.epochs=2",
@@ -24,14 +18,6 @@ TINY = (
     "model.depth=8",
     "checkpoint.every_epochs=1",
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def invoke(*arguments: object) -> Result:
