@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resprobe.blocks.discover import find_blocks
+from resprobe.blocks.discover import blocks_as_run
 from resprobe.blocks.selftest import prove
 from resprobe.errors import DiskFullError, InputError, UnknownNameError
 from resprobe.handover import WritingThread
@@ -51,7 +51,10 @@ class Recorder:
     gradient, and norms of weights, gradients and updates; for each parameter norm, mean and
     standard deviation of weights, gradients and updates; loss, accuracy and learning rate.
     Nothing in a step waits for the device: rows are handed over in batches and written by a
-    thread. Several forward passes before one `step` count as one batch.
+    thread. Several forward passes before one `step` count as one batch; passes without a backward
+    pass do not count. Gradients are those of the loss that is differentiated: with a gradient
+    scaler `branch_gradient_norm` is scaled. To find the blocks and to prove itself the Recorder
+    runs the model a few more times at the first step and puts buffers and random states back.
 
     Args:
         model: an eager module whose first dimension is the sample; not compiled.
@@ -86,7 +89,7 @@ class Recorder:
         start_step: int = 0,
         attributes: Mapping[str, str | int | float] | None = None,
     ) -> None:
-        if every < 1:
+        if not isinstance(every, int) or every < 1:
             raise InputError(f"every={every}: record every 1, 2, 3 … steps.")
         self.model = model
         self.path = Path(out) if str(out).endswith(".h5") else Path(out) / "training.h5"
@@ -112,7 +115,13 @@ class Recorder:
                 f"{self.path} exists; choose another place, or go on after its step with "
                 "start_step."
             )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"the directory {self.path.parent} can't be made ({error.strerror}); choose "
+                "another place."
+            ) from error
         self._stack.enter_context(run_lock(self.path.parent))
         for handle in (
             self.model.register_forward_pre_hook(self._enter_forward, with_kwargs=True),
@@ -132,8 +141,10 @@ class Recorder:
         status = self.status or ("finished" if kind is None else "interrupted")
         try:
             if self._thread is not None and self._work is not None:
-                self._hand_over()
-                self._thread.close(status)
+                try:
+                    self._hand_over()
+                finally:
+                    self._thread.close(status)
                 self._tell_failure()
         finally:
             if self._work is not None:
@@ -148,7 +159,8 @@ class Recorder:
             accuracy: of the batch, likewise; None leaves it NaN.
 
         Raises:
-            InputError: no training-mode forward pass ran since the last step.
+            InputError: no training-mode forward pass ran since the last step, or the loss or
+                accuracy is not one number.
         """
         self._step += 1
         if (self._step - 1) % self._every or self._failed:
@@ -158,6 +170,12 @@ class Recorder:
                 "Recorder.step was called without a forward pass of the model in training mode "
                 "before it; call it once after each optimizer.step()."
             )
+        for name, value in (("loss", loss), ("accuracy", accuracy)):
+            if isinstance(value, Tensor) and value.numel() != 1:
+                raise InputError(
+                    f"Recorder.step was given a {name} of shape {tuple(value.shape)}; give one "
+                    "number, such as its mean over the batch."
+                )
         groups = self._optimizer.param_groups if self._optimizer is not None else ()
         rate = float(groups[0]["lr"]) if groups else float("nan")
         with torch.no_grad():
@@ -211,7 +229,7 @@ class Recorder:
         device = next(self.model.parameters()).device
         # The blocks are the same with and without autocast; under it, casts would hide parameters.
         with torch.autocast(device.type, enabled=False):
-            blocks = find_blocks(self.model, *args, **kwargs)
+            blocks = blocks_as_run(self.model, args, kwargs)
             proof = _prove(self.model, args, kwargs) if blocks.blocks else ""
         if not blocks.blocks:
             raise InputError(
@@ -219,7 +237,7 @@ class Recorder:
                 "plain network may declare its units in the attribute plain_units."
             )
         self.blocks = blocks
-        parameters = {n: p for n, p in self.model.named_parameters() if p.requires_grad}
+        parameters = dict(self.model.named_parameters())
         dtype = str(next(iter(parameters.values())).dtype).removeprefix("torch.")
         attributes = {
             **provenance(),
@@ -285,7 +303,8 @@ def _chosen(quantities: Sequence[str] | None) -> frozenset[str]:
     return frozenset(known if quantities is None else {*quantities, *_ALWAYS})
 
 
-def _prove(model: nn.Module, args: Any, kwargs: Any) -> str:
+def _prove(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
+    """Prove the instrument on a few samples, or on everything where samples can't be told."""
     if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
-        return prove(model, args[0][:4])
-    return "not run: it takes models of one tensor argument"
+        args = (args[0][:4],)
+    return prove(model, args, kwargs, replays=False)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from resprobe.blocks.live import LiveBlocks
+from resprobe.errors import InputError
 from resprobe.handover import Rows
 from resprobe.linalg.norms import run_norms, run_products, sum_of_squares
 from resprobe.quantities.norms import from_sums
@@ -65,7 +66,7 @@ class _Parameters:
     def stacked(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         """Copy the tensors, one for each parameter, into stacks `(tensor, element)`."""
         return [
-            torch.stack([tensors[place].detach() for place in group]).flatten(1)
+            torch.stack([tensors[place].detach() for place in group]).reshape(len(group), -1)
             for group in self._groups
         ]
 
@@ -76,6 +77,30 @@ class _Parameters:
         )
         sums = torch.cat([stack.sum(dim=1, dtype=torch.float64) for stack in stacks])
         return norms[self._back], sums[self._back]
+
+
+class _Pass:
+    """What one forward pass left: norms of runs by block, and of the branches' gradients."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, list[Tensor]] = {"x": [], "s": [], "g": [], "dot": []}
+        self.gradients: dict[int, Tensor] = {}
+        self.samples = 0
+
+    def check(self, block: Block, branch: Tensor) -> None:
+        """Refuse blocks whose first dimension is not the sample.
+
+        Raises:
+            InputError: blocks of one pass differ in it; the block is named.
+        """
+        samples = branch.shape[0]
+        if self.samples and samples != self.samples:
+            raise InputError(
+                f"block {block.name} has {samples} samples where the blocks before it have "
+                f"{self.samples}: its first dimension is not the sample, so its norms can't be "
+                "taken per sample; record a part of the model whose blocks agree."
+            )
+        self.samples = samples
 
 
 class StepWork:
@@ -106,9 +131,8 @@ class StepWork:
         self._wants_updates = any("update" in name for name in names)
         self._previous: list[Tensor] = []
         self._live = LiveBlocks(model, blocks.blocks, self)
-        self._runs: list[dict[str, list[Tensor]]] = []
+        self._passes: list[_Pass] = []
         self._inputs: dict[int, Tensor] = {}
-        self._gradients: dict[int, list[Tensor]] = {}
         self.widths = {
             v.name: _width(v.dims, len(blocks), len(parameters))
             for v in training_groups(blocks, list(parameters), names)[0].variables
@@ -119,20 +143,24 @@ class StepWork:
     @property
     def passes(self) -> int:
         """How many forward passes the step in progress has seen."""
-        return len(self._runs)
+        return len(self._passes)
 
     def enter(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Begin a forward pass; before the first of a step, keep the weights it starts from."""
-        if not self._runs and self._wants_updates:
+        if not self._passes and self._wants_updates:
             with torch.no_grad():
                 self._previous = self._parameters.stacked(self._parameters.tensors)
-        self._runs.append({"x": [], "s": [], "g": [], "dot": []})
+        self._passes.append(_Pass())
+        self._inputs.clear()
         self._live.start(args, kwargs)
 
     def leave(self, *, finished: bool) -> None:
-        """End a forward pass."""
-        if self._live.active:
-            self._live.stop(finished=finished)
+        """End a forward pass; one that raised is forgotten."""
+        if not self._live.active:
+            return
+        if not finished:
+            self._passes.pop()
+        self._live.stop(finished=finished)
 
     def close(self) -> None:
         """Leave nothing on the model."""
@@ -148,26 +176,25 @@ class StepWork:
 
     def branch(self, block: Block, s: Tensor, branch: Tensor) -> None:
         """Take s and G of a block."""
-        runs = self._runs[-1]
-        names = self._names
+        one, names = self._passes[-1], self._names
+        one.check(block, branch)
         of_x = self._inputs.pop(block.index, None)
         if names & {"branch_norm", "branch_shortcut_ratio", "branch_shortcut_cosine"}:
-            runs["g"].append(run_norms(branch))
+            one.runs["g"].append(run_norms(branch))
         of_s = None
         if names & _OF_SHORTCUT:
             of_s = run_norms(s)
-            runs["s"].append(of_s)
+            one.runs["s"].append(of_s)
         if "input_norm" in names:
             if of_x is None:  # s is x
                 of_x = run_norms(s) if of_s is None else of_s
-            runs["x"].append(of_x)
+            one.runs["x"].append(of_x)
         if "branch_shortcut_cosine" in names:
-            runs["dot"].append(run_products(s, branch))
+            one.runs["dot"].append(run_products(s, branch))
         if "branch_gradient_norm" in names and branch.requires_grad:
-            gradients = self._gradients.setdefault(block.index, [])
 
             def seen(gradient: Tensor) -> None:
-                gradients.append(run_norms(gradient))
+                one.gradients[block.index] = run_norms(gradient)
 
             branch.register_hook(seen)
 
@@ -177,23 +204,24 @@ class StepWork:
         values.update(self._of_parameters())
         values["loss"] = self._scalar(loss)
         values["accuracy"] = self._scalar(float("nan") if accuracy is None else accuracy)
-        self._runs, self._gradients = [], {}
+        self._passes = []
         return torch.cat([values[name].reshape(-1) for name in self.widths])
 
     def _of_blocks(self) -> dict[str, Tensor]:
         """Give mean and standard deviation over the batch of each block's quantities."""
+        # A pass without a backward pass, of a batch that was skipped, is no part of the step.
+        passes = [one for one in self._passes if one.gradients] or self._passes
         sums = {}
         for key in ("x", "s", "g", "dot"):
-            if self._runs[0][key]:
+            if passes[0].runs[key]:
                 add = _added if key == "dot" else sum_of_squares
-                sums[key] = torch.cat([_by_block(one[key], add) for one in self._runs], dim=1)
+                sums[key] = torch.cat([_by_block(one.runs[key], add) for one in passes], dim=1)
         nothing = torch.full((), float("nan"), dtype=torch.float64, device=self._device)
         of_samples = from_sums(*(sums.get(key, nothing) for key in ("x", "s", "g", "dot")))
-        if self._gradients:
-            passes = zip(*(self._gradients[block.index] for block in self._blocks), strict=True)
+        if "branch_gradient_norm" in self._names:
             of_samples["branch_gradient_norm"] = torch.cat(
-                [_by_block(list(one), sum_of_squares) for one in passes], dim=1
-            ).sqrt_()
+                [self._of_gradient(one) for one in passes], dim=1
+            )
         names = [name for name in (*_OF_SUMS, "branch_gradient_norm") if name in of_samples]
         wanted = [name for name in names if name in self._names]
         values = {}
@@ -205,6 +233,20 @@ class StepWork:
                 values[name], values[f"{name}_std"] = mean[place], std[place]
         return values
 
+    def _of_gradient(self, one: _Pass) -> Tensor:
+        """Give the norms of a pass's branch gradients, `(block, sample)`, NaN where frozen."""
+        shape = (len(self._blocks), one.samples or 1)
+        norms = torch.full(shape, float("nan"), dtype=torch.float64, device=self._device)
+        there = sorted(one.gradients)
+        if not there:
+            return norms
+        found = _by_block([one.gradients[index] for index in there], sum_of_squares).sqrt_()
+        if len(there) == len(self._blocks):
+            return found
+        for row, index in enumerate(there):
+            norms[index] = found[row]
+        return norms
+
     def _of_parameters(self) -> dict[str, Tensor]:
         """Give norm, mean and standard deviation of weights, gradients and updates."""
         values: dict[str, Tensor] = {}
@@ -215,8 +257,9 @@ class StepWork:
             statistics = {f"{kind}_norm", f"{kind}_mean", f"{kind}_std", block_name}
             if not statistics & self._names:
                 continue
+            present = torch.ones_like(self._numel)
             if kind == "parameter_gradient":
-                norm, total = self._of_gradients()
+                norm, total, present = self._of_gradients()
             else:
                 now = now or self._parameters.stacked(self._parameters.tensors)
                 update = kind == "parameter_update"
@@ -227,22 +270,38 @@ class StepWork:
             values[f"{kind}_norm"] = norm
             values[f"{kind}_mean"] = mean
             values[f"{kind}_std"] = (squares / self._numel - mean.square()).clamp_(min=0).sqrt_()
-            values[block_name] = (self._membership @ squares).sqrt_()
+            values[block_name] = self._by_owner(squares, present)
         return values
 
-    def _of_gradients(self) -> tuple[Tensor, Tensor]:
-        """Give norm and sum of each gradient, NaN for a parameter that has none in this step."""
+    def _by_owner(self, squares: Tensor, present: Tensor) -> Tensor:
+        """Give the norm of each block's parameters that are present, NaN without any.
+
+        A product with zero would spread one parameter's NaN to every block.
+        """
+        counted = squares.where(present > 0, 0.0)
+        broken = (~counted.isfinite()).double()
+        total = self._membership @ counted.where(broken == 0, 0.0)
+        there = (self._membership @ present > 0) & (self._membership @ broken == 0)
+        return total.sqrt_().where(there, float("nan"))
+
+    def _of_gradients(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Give norm and sum of each gradient, NaN for a parameter that has none in this step.
+
+        The third tensor is 1 for a parameter that has one, else 0.
+        """
         tensors = self._parameters.tensors
-        absent = [place for place, p in enumerate(tensors) if p.grad is None]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in tensors]
         norm, total = self._parameters.norms(self._parameters.stacked(gradients))
-        for place in absent:
-            norm[place] = total[place] = float("nan")
-        return norm, total
+        present = torch.ones_like(norm)
+        for place, parameter in enumerate(tensors):
+            if parameter.grad is None:
+                norm[place] = total[place] = float("nan")
+                present[place] = 0.0
+        return norm, total, present
 
     def _scalar(self, value: Tensor | float) -> Tensor:
         if isinstance(value, Tensor):
-            return value.detach().to(torch.float64)
+            return value.detach().to(torch.float64).reshape(())
         return torch.full((), value, dtype=torch.float64, device=self._device)
 
 

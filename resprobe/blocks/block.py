@@ -116,3 +116,29 @@ class Blocks:
     def plain(self) -> bool:
         """Whether these are the units of a plain network."""
         return bool(self.blocks) and all(block.skip == "none" for block in self.blocks)
+
+
+def subsampling(
+    input_shape: tuple[int, ...], output_shape: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """Give the stride along each spatial dimension that leads from one shape to the other.
+
+    Args:
+        input_shape: `(channel, …)` of x.
+        output_shape: `(channel, …)`, with as many channels or more.
+
+    Returns:
+        The strides k for which every k-th place gives the output's size, None if there are none:
+        then no shortcut without parameters exists (He et al. 2016, option A).
+    """
+    if len(input_shape) != len(output_shape) or output_shape[0] < input_shape[0]:
+        return None
+    strides = []
+    for size, target in zip(input_shape[1:], output_shape[1:], strict=True):
+        if target < 1 or target > size:
+            return None
+        stride = -(-size // target)
+        if -(-size // stride) != target:
+            return None
+        strides.append(stride)
+    return tuple(strides)

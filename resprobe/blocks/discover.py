@@ -8,14 +8,15 @@ and library classes play no part; values are never looked at.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from resprobe.blocks.block import Block, Blocks, Refusal, Source
+from resprobe.blocks.block import Block, Blocks, Refusal, Source, subsampling
 from resprobe.blocks.operations import Event, ModuleCall, Operation, Program, refs
 from resprobe.blocks.program import record
 from resprobe.errors import InputError
@@ -99,13 +100,34 @@ def find_blocks(model: nn.Module, *example_inputs: Any, **example_kwargs: Any) -
     modes = {module: module.training for module in model.modules()}
     try:
         model.eval()
-        with torch.no_grad():
-            # No tensor is kept: the blocks follow from the structure alone.
-            program = record(model, example_inputs, example_kwargs, keep=())
+        return blocks_as_run(model, example_inputs, example_kwargs)
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+def blocks_as_run(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any] | None = None
+) -> Blocks:
+    """Find the blocks of `model` in the mode that it is in; like `find_blocks` otherwise."""
+    with unchanged(model), torch.no_grad():
+        # No tensor is kept: the blocks follow from the structure alone.
+        program = record(model, args, kwargs, keep=())
     return discover(model, program)
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Put buffers and random states back to what they were, whatever runs in between."""
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    devices = {p.device for p in (*model.parameters(), *model.buffers()) if p.is_cuda}
+    try:
+        with torch.random.fork_rng(devices=sorted(devices, key=str)):
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, value in buffers:
+                buffer.copy_(value)
 
 
 def discover(model: nn.Module, program: Program) -> Blocks:
@@ -135,7 +157,8 @@ class _Provenance:
         self.maker: dict[int, int] = {}
         self.readers: dict[int, list[int]] = {}
         self.ancestors: dict[int, int] = dict.fromkeys(program.inputs, 0)
-        self.learned: set[int] = set()  # values made of parameters alone
+        # Values made of parameters alone, such as a normalised or cast weight, with their names.
+        self.learned: dict[int, frozenset[str]] = {}
         inputs = _mask(program.inputs)
         for index, op in enumerate(program.operations):
             above = 0
@@ -147,9 +170,9 @@ class _Provenance:
             for value in op.writes:
                 self.maker[value] = index
                 self.ancestors[value] = above
-                parametric = op.parameters or any(v in self.learned for v in op.reads)
-                if parametric and not above & inputs:
-                    self.learned.add(value)
+                names = self.names(index)
+                if names and not above & inputs:
+                    self.learned[value] = names
 
     def is_ancestor(self, value: int, of: int) -> bool:
         """Whether `of` was computed from `value`."""
@@ -168,8 +191,13 @@ class _Provenance:
 
     def learns(self, index: int) -> bool:
         """Whether an operation uses parameters, directly or computed ones."""
+        return bool(self.names(index))
+
+    def names(self, index: int) -> frozenset[str]:
+        """Give the parameters that an operation uses, directly or through computed weights."""
         op = self.program.operations[index]
-        return bool(op.parameters) or any(value in self.learned for value in op.reads)
+        computed = (self.learned[value] for value in op.reads if value in self.learned)
+        return frozenset(op.parameters).union(*computed)
 
     def depends_on_input(self, value: int) -> bool:
         """Whether a value depends on the model's arguments."""
@@ -341,7 +369,7 @@ def _scale(known: _Provenance, branch: int) -> float:
 def _parameters(known: _Provenance, source: int, branch: int) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for index in known.path(source, branch):
-        names.update(dict.fromkeys(known.program.operations[index].parameters))
+        names.update(dict.fromkeys(sorted(known.names(index))))
     return tuple(names)
 
 
@@ -378,6 +406,13 @@ def _plain_units(model: nn.Module, program: Program, units: tuple[str, ...]) -> 
         call = calls[path]
         if call.input is None or call.output is None:
             raise InputError(f"the plain unit {path!r} must map one tensor to one tensor.")
+        into, out = (program.shapes[value][1:] for value in (call.input, call.output))
+        if subsampling(into, out) is None:
+            raise InputError(
+                f"the plain unit {path!r} maps features of shape {into} to {out}, which no "
+                "shortcut without parameters does (subsampling, then added channels); leave it "
+                "out of plain_units."
+            )
         names = [f"{path}.{name}" for name, _ in known[path].named_parameters()]
         found.append(
             Block(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch.nn.functional as F
 from torch import nn
 
+from resprobe.blocks.block import subsampling
 from resprobe.blocks.discover import discover
 from resprobe.blocks.operations import Program
 from resprobe.blocks.program import record
@@ -36,22 +37,18 @@ def shortcut_of(block: Block, x: Tensor) -> Tensor:
     Raises:
         ViolationError: the output shape is not reached by subsampling and padding.
     """
-    wanted = block.output_shape
-    if tuple(x.shape[1:]) == wanted:
+    if tuple(x.shape[1:]) == block.output_shape:
         return x
-    places: list[Any] = [slice(None), slice(None)]
-    for size, target in zip(x.shape[2:], wanted[1:], strict=True):
-        places.append(slice(None, None, -(-size // target)))
-    subsampled = x[tuple(places)]
-    missing = wanted[0] - x.shape[1]
-    if missing < 0 or tuple(subsampled.shape[2:]) != wanted[1:]:
+    strides = subsampling(tuple(x.shape[1:]), block.output_shape)
+    if strides is None:
         raise ViolationError(
             f"block {block.name}: no parameter-free shortcut leads from features of shape "
-            f"{tuple(x.shape[1:])} to {wanted}."
+            f"{tuple(x.shape[1:])} to {block.output_shape}."
         )
+    places = (slice(None), slice(None), *(slice(None, None, stride) for stride in strides))
+    missing = block.output_shape[0] - x.shape[1]
     before = missing // 2
-    pad = [0, 0] * (x.dim() - 2) + [before, missing - before]
-    return F.pad(subsampled, pad)
+    return F.pad(x[places], [0, 0] * (x.dim() - 2) + [before, missing - before])
 
 
 class Runner:
@@ -62,18 +59,25 @@ class Runner:
 
     Args:
         model: an eager module, in the mode it is to be measured in.
-        example: one batch `(sample, …)`.
+        example: one batch `(sample, …)`, or all positional arguments as a tuple.
+        kwargs: keyword arguments of every pass.
     """
 
-    def __init__(self, model: nn.Module, example: Tensor) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        example: Tensor | tuple[Any, ...],
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> None:
         self.model = model
-        self._program = record(model, (example,))
+        self._kwargs = kwargs
+        self._program = record(model, _arguments(example), kwargs)
         self.blocks: Blocks = discover(model, self._program)
         self._structure = self._program.structure()
 
     def run(
         self,
-        batch: Tensor,
+        batch: Tensor | tuple[Any, ...],
         *,
         see: Callable[[Block, Tensor, Tensor, Tensor], None] | None = None,
         branches: bool = False,
@@ -82,7 +86,7 @@ class Runner:
         """Run one batch.
 
         Args:
-            batch: `(sample, …)`.
+            batch: like the example.
             see: shown every block with x, s and G, in the order of execution, while they are
                 there; they are not kept, so memory does not grow with depth.
             branches: keep x and G of every block, for `Pass.tensors`.
@@ -95,7 +99,8 @@ class Runner:
         kept = self._needed(branches, replays)
         program = record(
             self.model,
-            (batch,),
+            _arguments(batch),
+            self._kwargs,
             keep=kept if see is None else kept | self._needed(branches=True, replays=False),
             visits=None if see is None else self._visits(see, kept),
         )
@@ -150,6 +155,10 @@ class Runner:
                 needed.add(block.input if block.shortcut is None else block.shortcut)
                 needed |= program.live(block.resume, {_sum_of(program, block)})
         return needed
+
+
+def _arguments(batch: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
+    return batch if isinstance(batch, tuple) else (batch,)
 
 
 class Pass:

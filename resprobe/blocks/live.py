@@ -54,6 +54,7 @@ class LiveBlocks:
         self._open = False
         self._active = False
         self._seen = 0
+        self._depth = 0
         self._occurrences: dict[str, int] = {}
         self._at_event: dict[Event, list[Callable[[Tensor], None]]] = {}
         self._windows: dict[Event, dict[_Key, _Meeting]] = {}
@@ -79,6 +80,7 @@ class LiveBlocks:
     def start(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Begin to watch one forward pass of the root module with these arguments."""
         self._active, self._seen = True, 0
+        self._depth = torch._C._len_torch_function_stack()
         self._occurrences.clear()
         self._inputs.clear()
         self._event(Event("enter", "", 0), _tensors((*args, *kwargs.values())))
@@ -174,6 +176,13 @@ class LiveBlocks:
         if expected is not None:
             self._mode.expect(expected)
             if not self._open:
+                if torch._C._len_torch_function_stack() != self._depth:
+                    # Leaving the model's context would pop our mode instead of its own.
+                    raise InputError(
+                        f"the model enters a torch context, such as torch.device, around "
+                        f"{event.path or 'its forward'}; enter it around the whole model to "
+                        "record it."
+                    )
                 self._open = True
                 self._mode.__enter__()  # type: ignore[no-untyped-call]  # torch's
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from resprobe.blocks.discover import unchanged
 from resprobe.blocks.intervene import Pass, Runner
 from resprobe.blocks.program import record
-from resprobe.errors import ViolationError
+from resprobe.errors import InputError, ViolationError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,44 +33,62 @@ class SelfTest(NamedTuple):
     unrepeatable: tuple[str, ...]
 
 
-def self_test(model: nn.Module, batch: Tensor) -> SelfTest:
+def self_test(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    replays: bool = True,
+) -> SelfTest:
     """Check that recording changes nothing and that replay reproduces the model, to the bit.
 
     Args:
         model: an eager module.
-        batch: a few samples, `(sample, …)`, as the model takes them.
+        args: its positional arguments, of a few samples.
+        kwargs: its keyword arguments.
+        replays: check interventions too; recording while training needs none.
 
     Returns:
         The checks: outputs, gradients, buffers and random state with recording on and off, in
         evaluation and in training mode; replay after every block; an intervention that puts the
         recorded sum in its own place; parameters, modes and hook counts.
+
+    Raises:
+        InputError: the model can't be run forward and backward on these arguments.
     """
-    before = _state(model, batch)
+    kwargs = kwargs or {}
+    before = _state(model)
     checks: dict[str, bool] = {}
     unrepeatable = []
     for mode in ("eval", "train"):
         with _mode(model, training=mode == "train"):
-            bare, again = (_gradients(model, batch, lambda: model(batch)) for _ in range(2))
-            seen = _gradients(model, batch, lambda: record(model, (batch,), keep=()).result)
+            bare, again = (_gradients(model, lambda: model(*args, **kwargs)) for _ in range(2))
+            seen = _gradients(model, lambda: record(model, args, kwargs, keep=()).result)
         for name in ("output", "gradients", "buffers", "random state"):
             if _equal(bare[name], again[name]):
                 checks[f"{name} unchanged in {mode} mode"] = _equal(bare[name], seen[name])
             else:
                 unrepeatable.append(f"{name} in {mode} mode")
-    with _mode(model, training=False), torch.no_grad():
-        runner = Runner(model, batch)
-        whole = runner.run(batch, branches=True)
-        checks["replay reproduces the output"] = _replays(whole)
-        for block in whole.blocks:
-            whole.lesion(block)
-        checks["a lesion leaves the recording alone"] = _replays(whole)
-    after = _state(model, batch)
+    if replays:
+        with _mode(model, training=False), unchanged(model), torch.no_grad():
+            whole = Runner(model, args, kwargs).run(args, branches=True)
+            checks["replay reproduces the output"] = _replays(whole)
+            for block in whole.blocks:
+                whole.lesion(block)
+            checks["a lesion leaves the recording alone"] = _replays(whole)
+    after = _state(model)
     for name, value in before.items():
         checks[f"{name} left as they were"] = _equal(value, after[name])
     return SelfTest(checks, tuple(unrepeatable))
 
 
-def prove(model: nn.Module, batch: Tensor) -> str:
+def prove(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    replays: bool = True,
+) -> str:
     """Run `self_test` and give one line to store with the measurements.
 
     A model that does not repeat itself is reported with a Python warning.
@@ -77,7 +96,7 @@ def prove(model: nn.Module, batch: Tensor) -> str:
     Raises:
         ViolationError: a check does not hold; it is named.
     """
-    checks, unrepeatable = self_test(model, batch)
+    checks, unrepeatable = self_test(model, args, kwargs, replays=replays)
     failed = [name for name, holds in checks.items() if not holds]
     if failed:
         raise ViolationError(
@@ -112,45 +131,47 @@ def _sum(whole: Pass, block: Block) -> Tensor:
     return branch + s if block.branch_first else s + branch
 
 
-def _gradients(
-    model: nn.Module, batch: Tensor, forward: Callable[[], Any]
-) -> dict[str, list[Tensor]]:
+def _gradients(model: nn.Module, forward: Callable[[], Any]) -> dict[str, list[Tensor]]:
     """Run forward and backward once; give what must not change and undo what did."""
-    buffers = [buffer.detach().clone() for buffer in model.buffers()]
-    random = _random_state(batch)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    with torch.enable_grad():
-        outputs = _flat(forward())
-        generator = torch.Generator().manual_seed(0)
-        loss = torch.stack(
-            [
-                (out * torch.randn(out.shape, generator=generator).to(out)).sum()
-                for out in outputs
-                if out.requires_grad
-            ]
-        ).sum()
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    state = {
-        "output": [out.detach() for out in outputs],
-        "gradients": [g for g in gradients if g is not None],
-        "buffers": [buffer.detach().clone() for buffer in model.buffers()],
-        "random state": _random_state(batch),
-    }
-    torch.set_rng_state(random[0])
-    if batch.is_cuda:
-        torch.cuda.set_rng_state(random[1], batch.device)
-    with torch.no_grad():
-        for buffer, value in zip(model.buffers(), buffers, strict=True):
-            buffer.copy_(value)
-    return state
+    with unchanged(model), torch.enable_grad():
+        try:
+            outputs = _flat(forward())
+            gradients = torch.autograd.grad(_some_loss(outputs), parameters, allow_unused=True)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"the model can't be run forward and backward on a few samples ({reason}), so the "
+                "instrument can't be proven on it; give it arguments on which it trains."
+            ) from error
+        return {
+            "output": [out.detach() for out in outputs],
+            "gradients": [g for g in gradients if g is not None],
+            "buffers": [buffer.detach().clone() for buffer in model.buffers()],
+            "random state": _random_states(model),
+        }
 
 
-def _random_state(batch: Tensor) -> list[Tensor]:
-    on_device = [torch.cuda.get_rng_state(batch.device)] if batch.is_cuda else []
-    return [torch.get_rng_state(), *on_device]
+def _some_loss(outputs: list[Tensor]) -> Tensor:
+    """Give a random linear function of all outputs, the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    weighted = [
+        (out * torch.randn(out.shape, generator=generator).to(out)).sum()
+        for out in outputs
+        if out.requires_grad
+    ]
+    return torch.stack(weighted).sum()
 
 
-def _state(model: nn.Module, batch: Tensor) -> dict[str, list[Tensor]]:
+def _random_states(model: nn.Module) -> list[Tensor]:
+    devices = {p.device for p in model.parameters() if p.is_cuda}
+    return [
+        torch.get_rng_state(),
+        *(torch.cuda.get_rng_state(device) for device in sorted(devices, key=str)),
+    ]
+
+
+def _state(model: nn.Module) -> dict[str, list[Tensor]]:
     hooks = [
         len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
     ]
@@ -159,7 +180,7 @@ def _state(model: nn.Module, batch: Tensor) -> dict[str, list[Tensor]]:
         "buffers": [b.detach().clone() for b in model.buffers()],
         "modes": [torch.tensor([module.training for module in model.modules()])],
         "hook counts": [torch.tensor(hooks)],
-        "random states": _random_state(batch),
+        "random states": _random_states(model),
     }
 
 

@@ -193,7 +193,7 @@ def test_a_batch_on_which_the_control_flow_differs_is_refused():
 @pytest.mark.parametrize("arguments", NETS, ids=str)
 def test_the_self_test_holds_on_bundled_nets(arguments):
     net = cifar_resnet(**arguments).train()
-    checks, unrepeatable = self_test(net, batch(4))
+    checks, unrepeatable = self_test(net, (batch(4),))
     assert not unrepeatable
     assert len(checks) == 15
     assert all(checks.values()), [name for name, holds in checks.items() if not holds]
@@ -211,7 +211,7 @@ def test_a_model_that_is_not_the_same_twice_is_reported_as_that():
             return x + self.calls * self.linear(x)
 
     with pytest.warns(UserWarning, match="does not give the same twice"):
-        proof = prove(Counting(), torch.randn(2, 3))
+        proof = prove(Counting(), (torch.randn(2, 3),))
     assert "not repeatable by itself: output in eval mode, gradients in eval mode" in proof
 
 
@@ -220,11 +220,11 @@ def test_the_self_test_finds_a_recorder_that_changes_the_gradients(monkeypatch):
 
     honest = selftest.record
 
-    def crooked(model, args, keep):
-        program = honest(model, args, keep=keep)
+    def crooked(model, args, kwargs, keep):
+        program = honest(model, args, kwargs, keep=keep)
         program.result = program.result * 1.0000001
         return program
 
     monkeypatch.setattr(selftest, "record", crooked)
     with pytest.raises(ViolationError, match="self-test failed"):
-        prove(cifar_resnet(), batch(2))
+        prove(cifar_resnet(), (batch(2),))
