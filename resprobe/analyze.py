@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from resprobe import registry
 from resprobe.errors import InputError, UnknownNameError
 from resprobe.result import Analysis, Input, Result
-from resprobe.store.reader import grouping, is_run
+from resprobe.store.reader import enclosing_run, grouping, is_run
 from resprobe.store.reader import open as open_tree
 
 if TYPE_CHECKING:
@@ -83,13 +83,14 @@ def analyze(
     for offered in registry.entries("analyses"):
         analysis = registry.load("analyses", offered)
         missing = [
-            (path, absent)
+            (path, tree, absent)
             for path, tree in zip(inputs, trees, strict=True)
             if (absent := _absent(tree, analysis))
         ]
         if missing:
-            path, absent = missing[0]
-            lacking.append(f"{offered} needs {' and '.join(absent)}: {_remedy(path, absent)}")
+            path, tree, absent = missing[0]
+            remedy = _remedy(path, tree, absent)
+            lacking.append(f"{offered} needs {' and '.join(absent)}: {remedy}")
         else:
             folder = None if out is None else out / offered
             written.append(_run(analysis, inputs, trees, folder))
@@ -173,7 +174,7 @@ def _complete(path: Path, analysis: Analysis, collector: Collector) -> None:
     if not (path.is_dir() and is_run(path)):
         raise InputError(
             f"{path} lacks {' and '.join(absent)}, which {analysis.name} needs: "
-            f"{_remedy(path, absent)}"
+            f"{_remedy(path, tree, absent)}"
         )
     from resprobe.quantities.quantity import of_family
 
@@ -204,12 +205,19 @@ def _node(tree: xr.DataTree, families: Sequence[str], path: Path) -> tuple[int |
         if all(name in node.children for name in families):
             return step, node
     absent = [f for f in families if all(f not in n.children for _, n in _checkpoints(tree))]
-    raise InputError(f"{path} lacks {' and '.join(absent or families)}: {_remedy(path, absent)}")
+    raise InputError(
+        f"{path} lacks {' and '.join(absent or families)}: {_remedy(path, tree, absent)}"
+    )
 
 
-def _remedy(path: Path, absent: Sequence[str]) -> str:
+def _remedy(path: Path, tree: xr.DataTree, absent: Sequence[str]) -> str:
     if path.is_dir():
         return f"run `resprobe collect {path}`."
+    run = enclosing_run(path)
+    if run is not None:
+        return f"run `resprobe collect {run}`, then `resprobe analyze {run}`."
+    if any("/" in node.path.strip("/") for node in tree.leaves):
+        return "run `resprobe collect` on the run that it was exported from, and export it again."
     from resprobe.quantities.quantity import of_family
 
     names = [of_family(family)[0].name for family in absent if of_family(family)]

@@ -175,7 +175,12 @@ def load_weights(path: Path, model: nn.Module) -> None:
 def _read_torch(path: Path) -> dict[str, Tensor]:
     import torch
 
+    unlike = "it is no file that torch.save wrote, or it is cut off"
     try:
+        with path.open("rb") as stream:
+            known = stream.read(2).startswith((b"PK", b"\x80"))
+        if not known:  # a zip archive or a pickle
+            raise ValueError(unlike)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old or foreign pickles: what counts is said below
             stored = torch.load(path, map_location="cpu", weights_only=True)
@@ -184,8 +189,9 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"{path} is no checkpoint of tensors alone: loading it could run code, so it is "
             "refused; save the model's state_dict() as safetensors."
         ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
+        plain = isinstance(error, OSError | RuntimeError | ValueError) and str(error)
+        reason = str(error).splitlines()[0] if plain else unlike
         raise InputError(
             f"{path} can't be read as weights ({reason}); give a .safetensors file or a torch "
             "checkpoint."

@@ -160,6 +160,8 @@ def collect(
     overwrite: bool = False,
     leave: Collection[str] = (),
     progress: Progress | None = None,
+    begin: Callable[[], None] | None = None,
+    lone: Path | None = None,
 ) -> list[Collected]:
     """Measure families and write each as `FAMILY.h5`.
 
@@ -174,6 +176,8 @@ def collect(
         overwrite: replace what was measured with other settings.
         leave: families to leave alone where they are, whatever their settings.
         progress: told after every batch.
+        begin: called before the first family is measured, when everything asked is accepted.
+        lone: the file that the families will be put into; messages name it.
 
     Raises:
         InputError: a family is there with other settings, another process collects here, or the
@@ -186,17 +190,25 @@ def collect(
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = []
     with file_lock(folder / ".lock", f"collecting into {folder}"):
-        session = _Session(source)
-        for family, indices in draws.items():
+        settings = {f: settings_hash(source, f, indices) for f, indices in draws.items()}
+        kept = set()
+        for family in draws:
             path = folder / f"{family}.h5"
-            settings = settings_hash(source, family, indices)
             if path.exists() and (family in leave or not overwrite):
                 if family not in leave:
-                    _require_equal(path, settings)
-                outcomes.append(Collected(family, path, len(indices), kept=True, seconds=0.0))
-                continue
-            seconds = session.measure(family, indices, path, settings, progress)
-            outcomes.append(Collected(family, path, len(indices), kept=False, seconds=seconds))
+                    _require_equal(path, settings[family], lone)
+                kept.add(family)
+        session = _Session(source)
+        if kept != set(draws):
+            session.ready()
+            if begin is not None:
+                begin()
+        for family, indices in draws.items():
+            path = folder / f"{family}.h5"
+            seconds = 0.0
+            if family not in kept:
+                seconds = session.measure(family, indices, path, settings[family], progress)
+            outcomes.append(Collected(family, path, len(indices), family in kept, seconds))
     return outcomes
 
 
@@ -220,6 +232,7 @@ def settings_hash(source: Source, family: str, indices: NDArray[np.int64]) -> st
         "quantities": sorted(
             q.name for q in all_quantities().values() if q.family == family and q.measured_by
         ),
+        "model": source.model_spec,
         "weights": source.weights,
         "data": source.attributes["data_fingerprint"],
         "mean": source.mean,
@@ -238,7 +251,7 @@ class _Session:
         self._runner: Runner | None = None
         self._proof = ""
 
-    def _ready(self) -> Runner:
+    def ready(self) -> Runner:
         """Find the blocks and prove the instrument, once, when the first family needs it."""
         import torch
 
@@ -257,7 +270,7 @@ class _Session:
                     f"{f' (refused additions: {reasons})' if reasons else ''}; a plain network "
                     "may declare its units in the attribute plain_units."
                 )
-            self._proof = prove(self._source.model, batch)
+            self._proof = prove(self._source.model, (batch,))
             self._runner = runner
         return self._runner
 
@@ -314,7 +327,7 @@ class _Session:
             started = time.perf_counter()
             rows = self._rows(measurement, indices, 0, stop)
             seconds = (time.perf_counter() - started) * len(indices) / stop
-        values = self._ready().kept_bytes(stop, replays=measurement.needs_replays)
+        values = self.ready().kept_bytes(stop, replays=measurement.needs_replays)
         written = sum(array.nbytes for array in rows.values())
         return Estimate(family, len(indices), seconds, (values + written) / 1e6)
 
@@ -323,7 +336,7 @@ class _Session:
     ) -> dict[str, NDArray[Any]]:
         batch, labels = self._source.inputs(start, stop, indices)
         see = measurement.see if measurement.sees_blocks else None
-        whole = self._ready().run(batch, see=see, replays=measurement.needs_replays)
+        whole = self.ready().run(batch, see=see, replays=measurement.needs_replays)
         rows = {name: t.cpu().numpy() for name, t in measurement.rows(whole, labels).items()}
         return {**rows, "sample": indices[start:stop], "label": labels.cpu().numpy()}
 
@@ -333,7 +346,7 @@ class _Session:
         }
         module, _, name = min(owners).partition(":")
         made: Measurement = getattr(importlib.import_module(module), name)(
-            self._source.model, self._ready().blocks, self._source.images.classes
+            self._source.model, self.ready().blocks, self._source.images.classes
         )
         return made
 
@@ -364,11 +377,11 @@ def _counted(group: Any) -> list[str]:
     return [v.name for v in group.variables if v.dtype == "int8" and "sample" in v.dims]
 
 
-def _require_equal(path: Path, settings: str) -> None:
+def _require_equal(path: Path, settings: str, lone: Path | None) -> None:
     if read_attributes(path).get("settings") != settings:
         raise InputError(
-            f"{path} was measured with other settings (weights, data, samples or dtype); give "
-            "--overwrite to replace it."
+            f"{path if lone is None else f'{path.stem} in {lone}'} was measured with other "
+            "settings (model, weights, data, samples or dtype); give --overwrite to replace it."
         )
 
 

@@ -15,7 +15,10 @@ from resprobe.errors import InputError
 from resprobe.source import Source, from_parts
 from resprobe.store.export import write_tree
 from resprobe.store.lock import file_lock
-from resprobe.store.reader import is_run, read_file
+from resprobe.store.reader import enclosing_run, is_run, read_attributes, read_file
+
+# What the families of one lone file must have in common.
+_ORIGIN = ("model", "weights_sha256", "data_fingerprint")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ def collect_model(
     leave: Collection[str] = (),
     progress: Progress | None = None,
 ) -> list[Collected]:
-    """Collect families of a model into `out`.
+    """Collect families of a model into `out`; a lone file holds those of one network only.
 
     Args:
         request: what to measure.
@@ -63,13 +66,16 @@ def collect_model(
             run directory with `source.toml` and the weights as checkpoint `step-00000000`.
         families: from `chosen_families`.
         samples: which samples.
-        overwrite: replace families that were measured with other settings.
+        overwrite: replace families that were measured with other settings, and the whole of a
+            lone file of another model, weights or data.
         leave: families to leave alone where they are.
         progress: told after every batch.
 
     Raises:
         InputError: see `collect`; or `out` is something else.
     """
+    if out.suffix == ".h5":
+        _refuse_run_file(out)
     source = request.source()
 
     def into(folder: Path) -> list[Collected]:
@@ -81,27 +87,55 @@ def collect_model(
             overwrite=overwrite,
             leave=leave,
             progress=progress,
+            lone=out if out.suffix == ".h5" else None,
         )
 
     if out.suffix == ".h5":
-        return _lone_file(out, into)
+        return _lone_file(out, source, overwrite, into)
     _make_run(request, source, out)
     return into(out / "collected" / checkpoints.stem(0))
 
 
-def _lone_file(out: Path, into: Callable[[Path], list[Collected]]) -> list[Collected]:
+def _refuse_run_file(out: Path) -> None:
+    """Refuse to put a foreign model's families among what a run recorded."""
+    run = enclosing_run(out)
+    if run is not None:
+        raise InputError(
+            f"{out} lies in the run directory {run}, which only its own commands write: use "
+            f"`resprobe collect {run}`, or choose another -o."
+        )
+    if not out.exists():
+        return
+    groups, _ = read_file(out)
+    for dataset in groups.values():
+        dataset.close()
+    recorded = [name for name in groups if "/" in name.strip("/")]
+    if recorded:
+        raise InputError(
+            f"{out} holds {recorded[0]} of a run, not the families of a model; choose another -o."
+        )
+
+
+def _lone_file(
+    out: Path, source: Source, overwrite: bool, into: Callable[[Path], list[Collected]]
+) -> list[Collected]:
     """Measure into `OUT.partial/`, then build the file anew and put it in place."""
     parts = out.with_name(out.name + ".partial")
+    _foreign(out, parts, source, overwrite)  # refuses before anything is written
     out.parent.mkdir(parents=True, exist_ok=True)
     with file_lock(out.with_name(out.name + ".lock"), f"the file {out}"):
-        unpacked = _unpack(out, parts) if out.exists() else []
+        foreign = _foreign(out, parts, source, overwrite)
+        for path in foreign:
+            if path != out:
+                path.unlink()
+        unpacked = _unpack(out, parts) if out.exists() and out not in foreign else []
         try:
             done = into(parts)
         except BaseException:
             # What was measured stays, to go on from; copies of what the file holds do not.
             for path in (*unpacked, parts / ".lock"):
                 path.unlink(missing_ok=True)
-            if not any(parts.iterdir()):
+            if parts.is_dir() and not any(parts.iterdir()):
                 parts.rmdir()
             raise
         groups: dict[str, Any] = {}
@@ -116,6 +150,27 @@ def _lone_file(out: Path, into: Callable[[Path], list[Collected]]) -> list[Colle
             dataset.close()
         shutil.rmtree(parts)
     return [replace(item, path=out) for item in done]
+
+
+def _foreign(out: Path, parts: Path, source: Source, overwrite: bool) -> list[Path]:
+    """Give the file, and the families of an interrupted collection, if of another network.
+
+    Raises:
+        InputError: there are some, and they may not be replaced.
+    """
+    found = [path for path in (out, *sorted(parts.glob("*.h5"))) if path.exists()]
+    foreign = []
+    for path in found:
+        attributes = read_attributes(path)
+        if any(attributes.get(name) != source.attributes[name] for name in _ORIGIN):
+            foreign.append(path)
+    if foreign and not overwrite:
+        what = str(out) if out in foreign else f"an interrupted collection into {out}"
+        raise InputError(
+            f"{what} was measured on another model, other weights or other data; choose another "
+            "-o, or give --overwrite to replace the whole file."
+        )
+    return foreign
 
 
 def _unpack(out: Path, parts: Path) -> list[Path]:
@@ -139,7 +194,7 @@ def _make_run(request: ModelRequest, source: Source, out: Path) -> None:
     """Make a run directory for a foreign model, or accept one that was made for the same."""
     text = _source_toml(request)
     path = out / "source.toml"
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+    if path.exists() and path.read_bytes() == text.encode():
         return
     if out.exists() and (is_run(out) or any(out.iterdir())):
         raise InputError(f"{out} exists and is not this model's run directory; choose another -o.")
@@ -157,7 +212,7 @@ def _make_run(request: ModelRequest, source: Source, out: Path) -> None:
         "weights": str(request.weights),
     }
     weights.with_suffix(".json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-    path.write_text(text, encoding="utf-8")
+    path.write_bytes(text.encode())
 
 
 def _source_toml(request: ModelRequest) -> str:

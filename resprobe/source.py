@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from resprobe import checkpoints, registry
 from resprobe.errors import InputError, UnknownNameError
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from resprobe.data import Images
+
+_KINDS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+}
 
 
 @dataclass
@@ -34,6 +42,8 @@ class Source:
         dtype: of the inputs and weights.
         weights: SHA-256 of the file the weights came from.
         attributes: provenance to store.
+        model_spec: name and arguments of the model as JSON: weights alone don't decide what a
+            network computes.
     """
 
     model: nn.Module
@@ -44,6 +54,7 @@ class Source:
     dtype: torch.dtype
     weights: str
     attributes: dict[str, str | int | float] = field(default_factory=dict)
+    model_spec: str = ""
 
     def inputs(self, start: int, stop: int, indices: Any) -> tuple[Tensor, Tensor]:
         """Give one batch of standardised images and labels on the device.
@@ -145,6 +156,7 @@ def from_run(
         device=choose_device(device),
         dtype=dtype,
         weights=path,
+        spec=_model_spec(model_name, model_table),
     )
     source.attributes["recipe"] = _recipe_path(run).read_text(encoding="utf-8")
     source.attributes["checkpoint_step"] = step
@@ -186,6 +198,7 @@ def from_parts(
         device=choose_device(device),
         dtype=torch.float32,
         weights=weights,
+        spec=_model_spec(model_name, arguments),
     )
     arguments_text = ", ".join(f"{name} = {value}" for name, value in arguments.items())
     source.attributes["source"] = (
@@ -232,14 +245,55 @@ def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
         for argument in arguments:
             if argument not in known:
                 raise UnknownNameError(f"argument of the model {name}", argument, known)
+    checked = _checked(name, factory, arguments)
     with torch.random.fork_rng(devices=[]):
         try:
-            model: nn.Module = factory(**arguments)
-        except TypeError as error:
+            model: nn.Module = factory(**checked)
+        except (TypeError, ValueError) as error:
+            given = ", ".join(f"{key} = {value!r}" for key, value in arguments.items())
             raise InputError(
-                f"model {name}: {error}; its arguments are {', '.join(known)}."
+                f"model {name} can't be made with {given or 'no arguments'} ({error}); its "
+                f"arguments are {', '.join(known)}: try them with `resprobe inspect {name}`."
             ) from error
     return model
+
+
+def _checked(
+    name: str, factory: Callable[..., Any], arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give the arguments in the types that the factory declares; whole numbers are numbers."""
+    try:
+        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    except (TypeError, NameError, AttributeError):
+        hints = {}  # nothing that could be checked is declared
+    checked = dict(arguments)
+    for argument, value in arguments.items():
+        hint = hints.get(argument)
+        if hint is float and type(value) is int:
+            checked[argument] = float(value)
+        elif get_origin(hint) is Literal and value not in get_args(hint):
+            raise UnknownNameError(
+                f"{argument} of the model {name}", str(value), map(str, get_args(hint))
+            )
+        elif hint in _KINDS and type(value) is not hint:
+            raise InputError(
+                f"model {name}: {argument} = {value!r}, expected {_KINDS[hint]}; try the arguments "
+                f"with `resprobe inspect {name}`."
+            )
+    return checked
+
+
+def _model_spec(name: str, arguments: Mapping[str, Any]) -> str:
+    """Say which network a model is, whether its defaults are written out or not."""
+    factory = registry.load("models", name)
+    empty = inspect.Parameter.empty
+    defaults = {
+        key: item.default
+        for key, item in inspect.signature(factory).parameters.items()
+        if item.default is not empty
+    }
+    whole = {**defaults, **_checked(name, factory, arguments)}
+    return json.dumps({"name": name, "arguments": whole}, sort_keys=True, default=str)
 
 
 def load_images(name: str, split: str, data_dir: Path | None) -> Images:
@@ -261,6 +315,7 @@ def _source(
     device: torch.device,
     dtype: torch.dtype,
     weights: Path,
+    spec: str,
 ) -> Source:
     with weights.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -273,9 +328,11 @@ def _source(
         dtype=dtype,
         weights=digest,
         attributes={
+            "model": spec,
             "weights_sha256": digest,
             "data_fingerprint": images.fingerprint(),
             "standardisation_mean": " ".join(map(repr, standardisation[0])),
             "standardisation_std": " ".join(map(repr, standardisation[1])),
         },
+        model_spec=spec,
     )

@@ -93,10 +93,19 @@ def refuse_changed(run: Path, recipe: Recipe) -> list[str]:
         Sentences on the keys that differ and may.
 
     Raises:
-        InputError: another key differs; all of them are listed with both values.
+        InputError: the run's recipe can't be read; or another key differs: all of them are listed
+            with both values.
     """
     path = run / RECIPE
-    before = from_toml(path.read_text(encoding="utf-8"), str(path)).keys()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise InputError(
+            f"{path} cannot be read ({reason}): take it from a copy, or train into another "
+            "directory."
+        ) from error
+    before = from_toml(text, str(path)).keys()
     changes = _differences(before, recipe.keys())
     refused = [text for name, text in changes.items() if name not in MAY_DIFFER]
     if refused:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +112,8 @@ def collect(  # noqa: PLR0917  # click passes every option by name
             raise InputError(
                 "--model needs --weights and --data and takes no RUN; see `resprobe collect -h`."
             )
+        if checkpoint != "last":
+            raise InputError("--checkpoint belongs to a RUN; --model takes its --weights.")
         from resprobe.collect_model import ModelRequest, collect_model
 
         if out is None and not only_estimate:
@@ -138,6 +141,13 @@ def collect(  # noqa: PLR0917  # click passes every option by name
         raise InputError("give a RUN directory, or --model, --weights and --data.")
     if out is not None:
         raise InputError("-o belongs to --model; what is collected of a RUN stays in it.")
+    foreign = {"--model-arg": model_args, "--weights": weights, "--data": data}
+    for option, value in foreign.items():
+        if value:
+            raise InputError(
+                f"{option} belongs to --model; a RUN has its own model, weights and data: leave "
+                f"{option} out, or give --model instead of {run}."
+            )
     if only_estimate:
         from resprobe.collect import estimate
         from resprobe.source import from_run
@@ -188,7 +198,7 @@ def collect_of_run(
     for which in steps:
         source, step = from_run(run, which, data_dir=data_dir, device=device)
         folder = run / "collected" / checkpoints.stem(step)
-        say(f"measuring {run} at step {step} on {source.device}", quiet=quiet)
+        announced = f"measuring {run} at step {step} on {source.device}"
         with counting(quiet=quiet) as progress:
             outcomes += measure(
                 source,
@@ -198,6 +208,7 @@ def collect_of_run(
                 overwrite=overwrite,
                 leave=leave,
                 progress=progress,
+                begin=partial(say, announced, quiet=quiet),
             )
     return outcomes
 

@@ -30,6 +30,8 @@ def export(input_: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool)
     from resprobe.store.export import write_tree
     from resprobe.store.reader import open as open_tree
 
+    if out.suffix != ".h5":
+        raise InputError(f"-o {out}: give a name that ends in .h5, such as {out.stem}.h5.")
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists; give another path or --overwrite.")
     tree = open_tree(input_)

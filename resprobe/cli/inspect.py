@@ -29,14 +29,13 @@ _COLUMNS = ("block", "stage", "skip", "activation", "scale", "elements")
 )
 @click.option(
     "--input-shape",
-    default="3,32,32",
-    show_default=True,
+    show_default="3,32,32",
     metavar="C,H,W",
     help="Shape of one sample for a model.",
 )
 @output_options
 def inspect(
-    what: str, model_args: tuple[str, ...], input_shape: str, as_json: bool, quiet: bool
+    what: str, model_args: tuple[str, ...], input_shape: str | None, as_json: bool, quiet: bool
 ) -> None:
     """Show the residual blocks of a registered MODEL, or what an INPUT holds.
 
@@ -50,13 +49,19 @@ def inspect(
     """
     path = Path(what)
     if path.exists():
+        for option, value in (("--model-arg", model_args), ("--input-shape", input_shape)):
+            if value:
+                raise InputError(
+                    f"{option} belongs to a MODEL, but {path} exists and is taken as an INPUT: "
+                    f"leave {option} out, or give the name of a registered model."
+                )
         _inspect_input(path, as_json)
         return
     if what not in registry.entries("models"):
         raise UnknownNameError(
             "model or INPUT (no such path exists)", what, registry.entries("models")
         )
-    _inspect_model(what, model_args, _shape(input_shape), as_json)
+    _inspect_model(what, model_args, _shape(input_shape or "3,32,32"), as_json)
 
 
 def _shape(text: str) -> tuple[int, ...]:

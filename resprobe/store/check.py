@@ -8,6 +8,7 @@ import time
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from resprobe import checkpoints
 from resprobe.errors import InputError
@@ -64,7 +65,9 @@ def _check_run(run: Path, report: Report) -> None:
         ]
     except (OSError, ValueError) as error:
         report.violations.append(f"{recipe} can't be read: {error}")
+        tables = {}
     digests = _check_checkpoints(run, report)
+    _check_recording(run, tables, report)
     for _, path in run_files(run):
         _check_file(path, report)
         _check_origin(run, path, digests, report)
@@ -75,6 +78,16 @@ def _check_run(run: Path, report: Report) -> None:
         report.notes.append(
             f"{partial} is an interrupted collection; `resprobe collect` resumes it"
         )
+
+
+def _check_recording(run: Path, tables: dict[str, Any], report: Report) -> None:
+    """Check that a run that records while training has its recording."""
+    record = tables.get("record")
+    every = record.get("every", 0) if isinstance(record, dict) else 0
+    trained = (run / "recipe.toml").exists() and any(step > 0 for step in checkpoints.steps(run))
+    path = run / "training.h5"
+    if trained and isinstance(every, int) and every >= 1 and not path.exists():
+        report.violations.append(f"{path} is missing, but the recipe records every {every} steps")
 
 
 def _check_checkpoints(run: Path, report: Report) -> dict[str, str]:
@@ -142,6 +155,11 @@ def _check_origin(run: Path, path: Path, digests: dict[str, str], report: Report
     try:
         with hdf5(path) as file:
             weights = file.attrs.get("weights_sha256")
+            names = sorted(leaf_groups(file))
+            if names and names != [f"/{path.stem}"]:
+                report.violations.append(
+                    f"{path} holds {', '.join(names)} instead of /{path.stem} alone"
+                )
             for name, group in leaf_groups(file).items():
                 status = int(group["status"][()])
                 if status != STATUS.index("finished") and status in range(len(STATUS)):

@@ -49,6 +49,18 @@ def is_run(path: Path) -> bool:
     return (path / "recipe.toml").exists() or (path / "source.toml").exists()
 
 
+def enclosing_run(path: Path) -> Path | None:
+    """Give the run directory that a file lies in, None if it lies in none.
+
+    A folder that merely holds a recipe, such as the one a recipe was written in, is none.
+    """
+    for folder in (*path.parents, *path.resolve().parents):
+        filled = (folder / "checkpoints").is_dir() or (folder / "training.h5").exists()
+        if filled and is_run(folder):
+            return folder
+    return None
+
+
 def run_files(run: Path) -> Iterator[tuple[str, Path]]:
     """Give each finished or live file of a run with the tree's path for it."""
     if (run / "training.h5").exists():

@@ -73,8 +73,9 @@ class Writer:
             self._file = h5py.File(self.path, "r+", locking=False)
         except OSError as error:
             raise InputError(
-                f"{self.path} can't be opened for writing ({error}); close it if this process has "
-                "it open for reading."
+                self._open_here(error)
+                or f"{self.path} can't be opened for writing ({error}); make it writable, or give "
+                "another path."
             ) from error
         self._descriptor = os.open(self.path, os.O_RDWR)
         self._committed = {path: int(self._file[path]["committed"][()]) for path in self._groups}
@@ -193,6 +194,12 @@ class Writer:
             "Free some space and resume."
         ) from error
 
+    def _open_here(self, error: OSError) -> str:
+        """Say so if HDF5 refuses a file because this process has it open, else ""."""
+        if not any(words in str(error) for words in ("flag values don't match", "already open")):
+            return ""
+        return f"{self.path} is open in this process; close it (tree.close()) and try again."
+
     def _check_layout(self) -> None:
         try:
             with h5py.File(self.path, "r", locking=False) as file:
@@ -202,7 +209,8 @@ class Writer:
                 ]
         except OSError as error:
             raise InputError(
-                f"{self.path} can't be read as HDF5 ({error}); `resprobe check` says more."
+                self._open_here(error)
+                or f"{self.path} can't be read as HDF5 ({error}); `resprobe check` says more."
             ) from error
         if version != SCHEMA_VERSION:
             other.insert(0, f"has schema {version}")

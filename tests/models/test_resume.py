@@ -1,5 +1,6 @@
 """Interrupted, resumed and recorded runs: the same bits and rows as in one go."""
 
+import shutil
 import tomllib
 
 import numpy as np
@@ -81,6 +82,13 @@ class TestResume:
         with pytest.raises(InputError) as raised:
             train(changed, finished, resume=True)
         assert "model.h was 1.0, now 0.5; train.seed was 0, now 1" in str(raised.value)
+
+    def test_a_recipe_that_is_no_text_is_named(self, tiny, finished, tmp_path):
+        run = tmp_path / "run"
+        shutil.copytree(finished, run)
+        (run / "recipe.toml").write_bytes(b"\xff\xfe")
+        with pytest.raises(InputError, match=r"recipe\.toml cannot be read \(it is not text\)"):
+            train(tiny("checkpoint.every_epochs=1"), run, resume=True)
 
     def test_another_number_of_threads_warns_and_goes_on(self, tiny, tmp_path, interrupt):
         recipe = tiny("checkpoint.every_epochs=1")

@@ -168,3 +168,16 @@ def test_an_analysis_changes_nothing_that_was_recorded(measured, resprobe, tree_
     assert resprobe("analyze", measured).exit_code == 0
     assert [tree_hash(measured / name) for name in folders] == before
     assert (measured / "training.h5").read_bytes() == recorded
+
+
+def test_a_file_of_a_run_names_the_run(measured, resprobe, tmp_path):
+    (measured / "collected" / LAST / "lesion.h5").unlink()
+    for name in ("training.h5", f"collected/{LAST}/norms.h5"):
+        result = resprobe("analyze", "lesion", measured / name)
+        assert result.exit_code == 2
+        words = f"run `resprobe collect {measured}`, then `resprobe analyze {measured}`"
+        assert words in result.stderr
+        assert "--model" not in result.stderr
+    assert resprobe("export", measured, "-o", tmp_path / "all.h5").exit_code == 0
+    result = resprobe("analyze", "lesion", tmp_path / "all.h5")
+    assert "the run that it was exported from" in result.stderr

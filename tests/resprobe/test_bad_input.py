@@ -147,6 +147,14 @@ CASES = {
     "superscript checkpoint": (as_is, "collect run --checkpoint ²", "--checkpoint"),
     "unknown measuring device": (as_is, "collect run --device tpu9", "tpu9"),
     "output of a run": (as_is, "collect run -o x.h5", "-o belongs to --model"),
+    "model argument of a run": (as_is, "collect run --model-arg h=0.1", "--model-arg belongs to"),
+    "weights of a run": (as_is, f"collect run --weights {WEIGHTS}", "--weights belongs to"),
+    "data of a run": (as_is, "collect run --data digits", "--data belongs to"),
+    "checkpoint of a model": (
+        as_is,
+        MODEL + f"--weights {WEIGHTS} --checkpoint 4 -o new.h5",
+        "--checkpoint belongs to a RUN",
+    ),
     "truncated weights": (damaged_copy(WEIGHTS), "collect run", "step-00000008.safetensors"),
     "damaged checkpoint info": (
         damaged_copy("run/checkpoints/step-00000008.json"),
@@ -177,6 +185,16 @@ CASES = {
         MODEL + "--weights w.pt -o new.h5",
         "loading it could run code",
     ),
+    "weights that are a text": (
+        text("text.h5", "no weights at all"),
+        MODEL + "--weights text.h5 -o new.h5",
+        "it is no file that torch.save wrote",
+    ),
+    "weights that are a text of opcodes": (
+        text("text.h5", "elephants"),
+        MODEL + "--weights text.h5 -o new.h5",
+        "it is no file that torch.save wrote",
+    ),
     "weights that are a folder": (as_is, MODEL + "--weights other -o new.h5", "other"),
     "unknown model": (
         as_is,
@@ -197,6 +215,31 @@ CASES = {
         as_is,
         MODEL + f"--model-arg depth=9 --weights {WEIGHTS} -o new.h5",
         "depth",
+    ),
+    "argument of another type": (
+        as_is,
+        MODEL + f"--model-arg depth=abc --weights {WEIGHTS} -o new.h5",
+        "depth = 'abc', expected a whole number; try the arguments with `resprobe inspect",
+    ),
+    "argument that is no choice": (
+        as_is,
+        MODEL + f"--model-arg activation=pra --weights {WEIGHTS} -o new.h5",
+        "did you mean pre",
+    ),
+    "a lone file in a run": (
+        as_is,
+        MODEL + f"--weights {WEIGHTS} --overwrite -o run/training.h5",
+        "lies in the run directory run",
+    ),
+    "a lone file deep in a run": (
+        as_is,
+        MODEL + f"--weights {WEIGHTS} --overwrite -o run/collected/step-00000008/norms.h5",
+        "`resprobe collect run`",
+    ),
+    "a lone file that holds a recording": (
+        lambda place: shutil.copy(place / "run/training.h5", place / "x.h5"),
+        MODEL + f"--weights {WEIGHTS} --overwrite -o x.h5",
+        "of a run, not the families of a model",
     ),
     "unknown data of a model": (
         as_is,
@@ -221,11 +264,21 @@ CASES = {
     "inspecting a newer file": (newer, "inspect run", "newer than this resprobe"),
     "inspecting a wrong shape": (as_is, "inspect cifar-resnet --input-shape 3", "--input-shape"),
     "inspecting no shape": (as_is, "inspect cifar-resnet --input-shape x", "--input-shape"),
+    "inspecting a run with arguments": (
+        as_is,
+        "inspect run --model-arg depth=20",
+        "--model-arg belongs to a MODEL",
+    ),
+    "inspecting a run with a shape": (
+        as_is,
+        "inspect run --input-shape 3,32,32",
+        "--input-shape belongs to a MODEL",
+    ),
     "checking what is not there": (as_is, "check gone.h5", "gone.h5 does not exist"),
     "checking a text": (as_is, "check other/precious.txt", "is not an HDF5 file"),
     "checking foreign HDF5": (foreign, "check x.h5", "not resprobe's"),
     "exporting what is not there": (as_is, "export gone -o x.h5", "gone does not exist"),
-    "exporting onto a file": (as_is, "export run -o other/precious.txt", "exists"),
+    "exporting onto a file": (as_is, "export run -o other/precious.txt", "ends in .h5"),
     "exporting a truncated file": (
         damaged_copy("run/training.h5"),
         "export run -o x.h5",

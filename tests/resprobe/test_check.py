@@ -164,6 +164,18 @@ DAMAGE = {
         edit(NORMS, lambda f: f.__delitem__("norms")),
         "norms.h5 holds no group of measurements",
     ),
+    "another group in a collection": (
+        edit(NORMS, lambda f: f.copy("norms", "lesion")),
+        "norms.h5 holds /lesion, /norms instead of /norms alone",
+    ),
+    "a collection of another name": (
+        lambda run: (run / NORMS).rename(run / f"collected/{STEP}/norm.h5"),
+        "norm.h5 holds /norms instead of /norm alone",
+    ),
+    "missing recording": (
+        lambda run: (run / "training.h5").unlink(),
+        "training.h5 is missing, but the recipe records every 1 steps",
+    ),
     "half a collection under a finished name": (
         edit(NORMS, put("norms/status", 4)),
         "norms.h5/norms: its status is interrupted",
@@ -247,3 +259,9 @@ def test_a_killed_recording_is_a_note(measured, resprobe):
     result = resprobe("check", measured)
     assert result.exit_code == 0
     assert "training/step is being recorded or was killed" in result.stdout
+
+
+def test_a_run_that_records_nothing_needs_no_recording(measured, resprobe):
+    rewrite("recipe.toml", "[record]\nevery = 1", "[record]\nevery = 0")(measured)
+    (measured / "training.h5").unlink()
+    assert resprobe("check", measured).exit_code == 0

@@ -229,3 +229,30 @@ def test_progress_goes_to_stderr_and_quiet_silences_it(run, resprobe):
     assert "measuring" in loud.stderr
     assert loud.stdout.splitlines()[-1] == f"next: resprobe analyze {run}"
     assert resprobe(*words, "--quiet").stderr == ""
+
+
+@pytest.mark.parametrize(
+    "words", [["--samples", 0], ["--sample-indices", 500], ["--samples", 50], ["--device", "tpu9"]]
+)
+def test_measuring_is_announced_only_when_everything_is_accepted(measured, resprobe, words):
+    result = resprobe("collect", measured, *words)
+    assert result.exit_code == 2
+    assert f"measuring {measured}" not in result.stderr
+
+
+def test_nothing_is_measured_where_one_family_is_refused(measured, resprobe):
+    (measured / "collected" / LAST / "lesion.h5").unlink()
+    result = resprobe("collect", measured, "--samples", 50)
+    assert result.exit_code == 2
+    assert "(model, weights, data, samples or dtype)" in result.stderr
+    assert not (measured / "collected" / LAST / "lesion.h5").exists()
+
+
+def test_the_same_weights_in_another_model_are_other_settings(measured, resprobe):
+    recipe = measured / "recipe.toml"
+    text = recipe.read_text(encoding="utf-8")
+    assert "\nh = 1.0\n" in text
+    recipe.write_text(text.replace("\nh = 1.0\n", "\nh = 0.1\n"), encoding="utf-8")
+    result = resprobe("collect", measured)
+    assert result.exit_code == 2
+    assert "other settings (model," in result.stderr

@@ -161,3 +161,65 @@ def test_a_torch_checkpoint_of_tensors_gives_the_same_numbers(
     assert result.exit_code == 0, result.stderr
     first = package.open(tmp_path / "w.h5")["norms"].to_dataset().load()
     assert first.equals(package.open(lone)["norms"].to_dataset().load())
+
+
+@pytest.fixture
+def small(trained, resprobe, weights_of, tmp_path):
+    """A lone file of norms alone, and the words that measure the same network."""
+    words = ["collect", *weights_of(trained), "-o", tmp_path / "net.h5", "--samples", 40, "--quiet"]
+    result = resprobe(*words, "--quantity", "margin")
+    assert result.exit_code == 0, result.output
+    return words
+
+
+def first_weights(words, trained):
+    """The same words with the weights of the first checkpoint."""
+    other = list(words)
+    other[other.index("--weights") + 1] = min(trained.glob("checkpoints/step-????????.safetensors"))
+    return other
+
+
+def test_defaults_written_out_are_the_same_model_and_another_h_is_not(small, resprobe, tmp_path):
+    words = [*small, "--quantity", "margin"]
+    result = resprobe(*words, "--model-arg", "h=1")
+    assert "norms kept" in result.stdout, result.stderr
+    result = resprobe(*words, "--model-arg", "h=0.1")
+    assert result.exit_code == 2
+    assert "another model, other weights or other data" in result.stderr
+
+
+def test_a_lone_file_never_mixes_two_networks(small, trained, resprobe, tmp_path, tree_hash):
+    other = [*first_weights(small, trained), "--quantity"]
+    before = tree_hash(tmp_path)
+    for quantity in ("lesion_error", "+lesion_error"):
+        result = resprobe(*other, quantity)
+        assert result.exit_code == 2
+        assert "choose another -o" in result.stderr
+    assert tree_hash(tmp_path) == before
+    assert resprobe(*other, "lesion_error", "--overwrite").exit_code == 0
+    assert set(package.open(tmp_path / "net.h5").children) == {"lesion"}
+
+
+def test_an_interrupted_collection_of_another_network_is_not_taken_over(
+    small, trained, resprobe, tmp_path
+):
+    (tmp_path / "net.h5.partial").mkdir()
+    (tmp_path / "net.h5").rename(tmp_path / "net.h5.partial" / "norms.h5")
+    other = [*first_weights(small, trained), "--quantity", "lesion_error"]
+    result = resprobe(*other)
+    assert result.exit_code == 2
+    assert f"an interrupted collection into {tmp_path / 'net.h5'}" in result.stderr
+    assert resprobe(*other, "--overwrite").exit_code == 0
+    assert set(package.open(tmp_path / "net.h5").children) == {"lesion"}
+
+
+def test_a_message_names_the_lone_file_and_not_its_parts(small, resprobe, tmp_path):
+    result = resprobe(*small, "--quantity", "margin", "--sample-seed", 1)
+    assert result.exit_code == 2
+    assert f"norms in {tmp_path / 'net.h5'} was measured with other settings" in result.stderr
+    assert "partial" not in result.stderr
+
+
+def test_a_folder_with_a_recipe_in_it_is_no_run(small, resprobe, tmp_path):
+    (tmp_path / "recipe.toml").write_text("", encoding="utf-8")
+    assert resprobe(*small, "--quantity", "margin").exit_code == 0

@@ -170,6 +170,17 @@ def test_recording_does_not_go_on_in_what_is_no_hdf5(tmp_path, content):
         stored.new(path, resume=True)
 
 
+@pytest.mark.parametrize("locking", [True, False])
+def test_a_file_that_this_process_reads_is_named_as_open(tmp_path, locking):
+    path = stored.written(tmp_path / "file.h5", 3)
+    with (
+        h5py.File(path, "r", locking=locking),
+        pytest.raises(InputError, match=r"file\.h5 is open in this process; close it \(tree\.clo"),
+    ):
+        stored.new(path, resume=True)
+    stored.new(path, resume=True).close()
+
+
 def test_rows_that_lack_a_variable_are_refused_before_anything_is_written(tmp_path):
     writer = stored.new(tmp_path / "file.h5")
     incomplete = stored.rows(0, 2)
