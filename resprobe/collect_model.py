@@ -12,7 +12,7 @@ from typing import Any
 from resprobe import checkpoints
 from resprobe.collect import Collected, Progress, Samples, collect
 from resprobe.errors import InputError
-from resprobe.source import Source, from_parts
+from resprobe.source import Source, from_parts, from_run
 from resprobe.store.export import write_tree
 from resprobe.store.lock import file_lock
 from resprobe.store.reader import enclosing_run, is_run, read_attributes, read_file
@@ -93,6 +93,8 @@ def collect_model(
     if out.suffix == ".h5":
         return _lone_file(out, source, overwrite, into)
     _make_run(request, source, out)
+    # From here on it is a run like any other, whose weights are those of its own checkpoint.
+    source, _ = from_run(out, 0, data_dir=request.data_dir, device=request.device)
     return into(out / "collected" / checkpoints.stem(0))
 
 
@@ -192,7 +194,7 @@ def _unpack(out: Path, parts: Path) -> list[Path]:
 
 def _make_run(request: ModelRequest, source: Source, out: Path) -> None:
     """Make a run directory for a foreign model, or accept one that was made for the same."""
-    text = _source_toml(request)
+    text = _source_toml(request, source)
     path = out / "source.toml"
     if path.exists() and path.read_bytes() == text.encode():
         return
@@ -215,7 +217,7 @@ def _make_run(request: ModelRequest, source: Source, out: Path) -> None:
     path.write_bytes(text.encode())
 
 
-def _source_toml(request: ModelRequest) -> str:
+def _source_toml(request: ModelRequest, source: Source) -> str:
     import tomli_w
 
     data: dict[str, Any] = {"name": request.data}
@@ -224,7 +226,7 @@ def _source_toml(request: ModelRequest) -> str:
     return tomli_w.dumps(
         {
             "model": {"name": request.model, **request.arguments},
-            "weights": {"path": str(request.weights)},
+            "weights": {"path": str(request.weights), "sha256": source.weights},
             "data": data,
         }
     )

@@ -28,10 +28,14 @@ def export(input_: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool)
         resprobe export r20 -o r20.h5
     """
     from resprobe.store.export import write_tree
+    from resprobe.store.reader import enclosing_run
     from resprobe.store.reader import open as open_tree
 
     if out.suffix != ".h5":
         raise InputError(f"-o {out}: give a name that ends in .h5, such as {out.stem}.h5.")
+    run = enclosing_run(out)
+    if run is not None:
+        raise InputError(f"-o {out} lies in the run {run}, whose files are its own; give another.")
     if out.exists() and not overwrite:
         raise InputError(f"{out} exists; give another path or --overwrite.")
     tree = open_tree(input_)

@@ -223,3 +223,34 @@ def test_a_message_names_the_lone_file_and_not_its_parts(small, resprobe, tmp_pa
 def test_a_folder_with_a_recipe_in_it_is_no_run(small, resprobe, tmp_path):
     (tmp_path / "recipe.toml").write_text("", encoding="utf-8")
     assert resprobe(*small, "--quantity", "margin").exit_code == 0
+
+
+def test_torch_weights_become_the_directory_s_own_and_other_weights_are_refused(
+    trained, resprobe, weights_of, tmp_path
+):
+    import torch
+    from safetensors.torch import load_file
+
+    words = list(map(str, weights_of(trained)))
+    place = words.index("--weights") + 1
+    state = load_file(words[place])
+    words[place] = str(tmp_path / "net.pt")
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, words[place])
+    out = tmp_path / "foreign"
+    asked = ["--quantity", "margin", "--samples", 40, "--quiet"]
+    assert resprobe("collect", *words, "-o", out, *asked).exit_code == 0
+    assert resprobe("check", out).exit_code == 0
+    again = resprobe("collect", out, *asked)
+    assert again.exit_code == 0, again.stderr
+    assert "kept" in again.stdout
+    state["linear.bias"] += 1
+    torch.save(state, words[place])
+    refused = resprobe("collect", *words, "-o", out, *asked)
+    assert refused.exit_code == 2
+    assert "not this model's run directory" in refused.stderr
+
+
+def test_an_export_into_a_run_is_refused(trained, resprobe):
+    result = resprobe("export", trained, "-o", trained / "training.h5", "--overwrite")
+    assert result.exit_code == 2
+    assert "lies in the run" in result.stderr
