@@ -8,7 +8,7 @@ and library classes play no part; values are never looked at.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from resprobe.blocks.ancestry import Ancestry
 from resprobe.blocks.block import Block, Blocks, Refusal, Source, subsampling
 from resprobe.blocks.operations import Event, ModuleCall, Operation, Program, refs
 from resprobe.blocks.program import record
@@ -132,7 +133,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 
 def discover(model: nn.Module, program: Program) -> Blocks:
     """Find the blocks of `model` in a program that was recorded from it."""
-    analysis = _Provenance(program)
+    analysis = Ancestry(program)
     found: list[Block] = []
     refused: list[Refusal] = []
     for index, op in enumerate(program.operations):
@@ -149,76 +150,12 @@ def discover(model: nn.Module, program: Program) -> Blocks:
     return Blocks(tuple(_placed(_named(found))), tuple(refused))
 
 
-class _Provenance:
-    """Who made each value, from what, and through which parameters."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.maker: dict[int, int] = {}
-        self.readers: dict[int, list[int]] = {}
-        self.ancestors: dict[int, int] = dict.fromkeys(program.inputs, 0)
-        # Values made of parameters alone, such as a normalised or cast weight, with their names.
-        self.learned: dict[int, frozenset[str]] = {}
-        inputs = _mask(program.inputs)
-        for index, op in enumerate(program.operations):
-            above = 0
-            sources = (*op.reads, *(old for old, _ in op.renames))
-            for value in sources:
-                above |= self.ancestors.get(value, 0) | (1 << value)
-            for value in op.reads:
-                self.readers.setdefault(value, []).append(index)
-            for value in op.writes:
-                self.maker[value] = index
-                self.ancestors[value] = above
-                names = self.names(index)
-                if names and not above & inputs:
-                    self.learned[value] = names
-
-    def is_ancestor(self, value: int, of: int) -> bool:
-        """Whether `of` was computed from `value`."""
-        return bool(self.ancestors.get(of, 0) >> value & 1)
-
-    def path(self, source: int, end: int) -> list[int]:
-        """Give the operations through which `end` was computed from `source`."""
-        above = self.ancestors.get(end, 0) | (1 << end)
-        return sorted(
-            {
-                index
-                for value, index in self.maker.items()
-                if above >> value & 1 and self.is_ancestor(source, value)
-            }
-        )
-
-    def learns(self, index: int) -> bool:
-        """Whether an operation uses parameters, directly or computed ones."""
-        return bool(self.names(index))
-
-    def names(self, index: int) -> frozenset[str]:
-        """Give the parameters that an operation uses, directly or through computed weights."""
-        op = self.program.operations[index]
-        computed = (self.learned[value] for value in op.reads if value in self.learned)
-        return frozenset(op.parameters).union(*computed)
-
-    def depends_on_input(self, value: int) -> bool:
-        """Whether a value depends on the model's arguments."""
-        return value in self.program.inputs or any(
-            self.is_ancestor(source, value) for source in self.program.inputs
-        )
-
-
-def _mask(values: Iterable[int]) -> int:
-    mask = 0
-    for value in values:
-        mask |= 1 << value
-    return mask
-
-
 class _Skip(NamedTuple):
     source: int
     kind: str
 
 
-def _judge(known: _Provenance, index: int, op: Operation) -> Block | str:
+def _judge(known: Ancestry, index: int, op: Operation) -> Block | str:
     """Give the block that an addition makes, or the reason why it makes none."""
     reason = _no_sum_of_features(known, op)
     if reason is not None:
@@ -262,7 +199,7 @@ def _judge(known: _Provenance, index: int, op: Operation) -> Block | str:
     )
 
 
-def _no_sum_of_features(known: _Provenance, op: Operation) -> str | None:
+def _no_sum_of_features(known: Ancestry, op: Operation) -> str | None:
     """Say why an addition does not add two features of the samples, None if it does."""
     shapes, dtypes = known.program.shapes, known.program.dtypes
     operands = list(refs(op.args[:2]))
@@ -291,7 +228,7 @@ def _no_sum_of_features(known: _Provenance, op: Operation) -> str | None:
     return next((reason for holds, reason in reasons if holds), None)
 
 
-def _skip_of(known: _Provenance, shortcut: int, branch: int) -> _Skip | None:
+def _skip_of(known: Ancestry, shortcut: int, branch: int) -> _Skip | None:
     """Walk back from one operand through short steps to the nearest ancestor of the other."""
     steps: list[str] = []
     value = shortcut
@@ -308,11 +245,11 @@ def _skip_of(known: _Provenance, shortcut: int, branch: int) -> _Skip | None:
         steps.append(step)
 
 
-def _learned_path(known: _Provenance, source: int, end: int) -> bool:
+def _learned_path(known: Ancestry, source: int, end: int) -> bool:
     return any(known.learns(index) for index in known.path(source, end))
 
 
-def _short_step(known: _Provenance, op: Operation, value: int) -> str | None:
+def _short_step(known: Ancestry, op: Operation, value: int) -> str | None:
     """Name the kind of a step that a skip may take, None for any other operation."""
     if len([v for v in op.reads if known.depends_on_input(v)]) != 1:
         return None
@@ -341,7 +278,7 @@ def _kind(steps: list[str]) -> str:
     return "identity"
 
 
-def _activated(known: _Provenance, index: int, total: int) -> tuple[int, str]:
+def _activated(known: Ancestry, index: int, total: int) -> tuple[int, str]:
     """Give the block's output and whether its own activation follows the addition."""
     operations = known.program.operations
     block = operations[index]
@@ -356,7 +293,7 @@ def _activated(known: _Provenance, index: int, total: int) -> tuple[int, str]:
     return total, "pre"
 
 
-def _scale(known: _Provenance, branch: int) -> float:
+def _scale(known: Ancestry, branch: int) -> float:
     if branch in known.maker:
         op = known.program.operations[known.maker[branch]]
         if op.function in (aten.mul.Tensor, aten.mul_.Tensor):
@@ -366,7 +303,7 @@ def _scale(known: _Provenance, branch: int) -> float:
     return 1.0
 
 
-def _parameters(known: _Provenance, source: int, branch: int) -> tuple[str, ...]:
+def _parameters(known: Ancestry, source: int, branch: int) -> tuple[str, ...]:
     names: dict[str, None] = {}
     for index in known.path(source, branch):
         names.update(dict.fromkeys(sorted(known.names(index))))
