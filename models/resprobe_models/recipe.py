@@ -221,12 +221,12 @@ def from_tables(tables: Mapping[str, Any]) -> Recipe:
     made = {}
     for name, table in _TABLES.items():
         values = tables.get(name, {})
-        known = [item.name for item in fields(table)]  # type: ignore[arg-type]
+        known = [item.name for item in fields(table)]  # type: ignore[arg-type]  # a dataclass
         for item in values:
             if item not in known:
                 raise UnknownNameError(f"key of [{name}]", item, known)
         made[name] = table(**values)
-    return Recipe(ModelTable(model.pop("name"), model), **made)  # type: ignore[arg-type]
+    return Recipe(ModelTable(model.pop("name"), model), **made)  # type: ignore[arg-type]  # by name
 
 
 def from_toml(text: str, source: str = "the recipe") -> Recipe:

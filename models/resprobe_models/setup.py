@@ -161,7 +161,7 @@ def _training(recipe: Recipe, device: torch.device, steps_per_epoch: int) -> Tra
     model = build_model(recipe.model.name, recipe.model.arguments)
     model.to(device=device, dtype=torch.float64 if table.dtype == "float64" else torch.float32)
     if table.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=recipe.schedule.learning_rate,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from resprobe.errors import InputError
@@ -78,8 +77,3 @@ def all_quantities() -> dict[str, Quantity]:
 def of_family(family: str) -> list[Quantity]:
     """Give the quantities of one family, in the order of their names."""
     return [q for q in all_quantities().values() if q.family == family]
-
-
-def families(quantities: Iterable[Quantity]) -> tuple[str, ...]:
-    """Give the families that hold these quantities, each once."""
-    return tuple(dict.fromkeys(q.family for q in quantities))

@@ -51,16 +51,6 @@ class Contrast:
         """Both groups, as "first − second"."""
         return f"{self.first.group.label} − {self.second.group.label}"
 
-    @property
-    def first_error(self) -> Estimate | None:
-        """The first group's test error after one within-stage lesion."""
-        return self.first.lesion_error
-
-    @property
-    def second_error(self) -> Estimate | None:
-        """The second group's test error after one within-stage lesion."""
-        return self.second.lesion_error
-
 
 def contrasts(groups: Sequence[GroupEffect]) -> tuple[Contrast, ...]:
     """Give every contrast between groups that have interpretable networks.
