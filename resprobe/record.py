@@ -307,4 +307,4 @@ def _prove(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     """Prove the instrument on a few samples, or on everything where samples can't be told."""
     if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
         args = (args[0][:4],)
-    return prove(model, args, kwargs, replays=False)
+    return prove(model, args, kwargs, training=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from resprobe.blocks.live import LiveBlocks
+from resprobe.blocks.live import LiveBlocks, Through
 from resprobe.errors import InputError
 from resprobe.handover import Rows
 from resprobe.linalg.norms import run_norms, run_products, sum_of_squares
@@ -174,8 +174,8 @@ class StepWork:
         if "input_norm" in self._names:
             self._inputs[block.index] = run_norms(x)
 
-    def branch(self, block: Block, s: Tensor, branch: Tensor) -> None:
-        """Take s and G of a block."""
+    def branch(self, block: Block, s: Tensor, branch: Tensor, through: Through) -> None:
+        """Take s and G of a block, and the gradient of G when it is there."""
         one, names = self._passes[-1], self._names
         one.check(block, branch)
         of_x = self._inputs.pop(block.index, None)
@@ -191,12 +191,14 @@ class StepWork:
             one.runs["x"].append(of_x)
         if "branch_shortcut_cosine" in names:
             one.runs["dot"].append(run_products(s, branch))
-        if "branch_gradient_norm" in names and branch.requires_grad:
+        operand, factor = through
+        if "branch_gradient_norm" in names and operand.requires_grad:
 
             def seen(gradient: Tensor) -> None:
-                one.gradients[block.index] = run_norms(gradient)
+                norms = run_norms(gradient)
+                one.gradients[block.index] = norms if factor == 1 else norms / abs(factor)
 
-            branch.register_hook(seen)
+            operand.register_hook(seen)
 
     def row(self, loss: Tensor | float, accuracy: Tensor | float | None) -> Tensor:
         """Give all columns of this step as one float64 vector on the device, and start anew."""

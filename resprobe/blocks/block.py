@@ -22,6 +22,24 @@ class Source(NamedTuple):
     call: Call | None
 
 
+class Operand(NamedTuple):
+    """What an addition takes.
+
+    Attributes:
+        value: its value in the recorded program.
+        factor: what the addition multiplies it by: -1 where it is subtracted.
+        operation: the addition, as an index in the program; -1 for a unit of a plain network.
+        place: which of the addition's operands it is, from 0.
+        call: the Python call that adds, None where none was seen.
+    """
+
+    value: int
+    factor: float
+    operation: int
+    place: int
+    call: Call | None
+
+
 @dataclass(frozen=True)
 class Block:
     """A residual block `x_out = I(s + G)` with `s = skip(x)`, or a unit of a plain network.
@@ -35,15 +53,18 @@ class Block:
         skip: one of `SKIPS`; `none` for a unit of a plain network, whose G is its output and
             whose s is the parameter-free padded shortcut of x.
         activation: "post" if I is an activation run by the block itself, else "pre".
-        scale: the number that the branch was multiplied by last, 1.0 if none: the step size h.
+        scale: the number that the branch was multiplied by last, 1.0 if none: the step size h. Of
+            a layer scale, a parameter of one number or of one for each feature, its mean.
         input_shape: of x, without the sample dimension.
         output_shape: of s, G and their sum, without the sample dimension.
         parameters: names of the parameters that the branch reads.
-        input, shortcut, branch, output: their values in the recorded program; of a unit of a
-            plain network `shortcut` is None.
+        input, total, output: values of x, s + G and I(s + G) in the recorded program.
+        carried: s as an operand; where several additions make the sum, also the sums so far, in
+            order. Empty for a unit of a plain network.
+        branch: the operands that make G: their sum, each times its factor.
         resume: the operation at which the program goes on after s + G was formed.
-        addition: the Python call that adds, None for a unit of a plain network.
-        branch_first: whether the branch is the addition's first operand.
+        feature_axis: the axis of the features of one position in x, counted with the sample: 1 for
+            `(sample, channel, …)`, -1 for `(sample, …, feature)`.
         source: where a running forward pass shows x.
         module: path of the module (of a plain unit: the unit).
         occurrence: which call of that module this is in a forward pass, from 0.
@@ -60,15 +81,20 @@ class Block:
     output_shape: tuple[int, ...]
     parameters: tuple[str, ...]
     input: int
-    shortcut: int | None
-    branch: int
+    total: int
     output: int
+    carried: tuple[Operand, ...]
+    branch: tuple[Operand, ...]
     resume: int
-    addition: Call | None
-    branch_first: bool
+    feature_axis: int
     source: Source
     module: str
     occurrence: int
+
+    @property
+    def shortcut(self) -> int | None:
+        """The value of s in the recorded program, None for a unit of a plain network."""
+        return self.carried[0].value if self.carried else None
 
     @property
     def transition(self) -> bool:

@@ -1,9 +1,4 @@
-"""Find the residual blocks of a network from one recorded forward pass.
-
-An addition is a block where one operand is the other's ancestor through a short path (identity,
-slice, pad, pooling, 1×1 projection, norm, scaling) while the other went through parameters. Names
-and library classes play no part; values are never looked at.
-"""
+"""Find the residual blocks of a network from one recorded forward pass, name and describe them."""
 
 from __future__ import annotations
 
@@ -11,72 +6,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
 from resprobe.blocks.ancestry import Ancestry
-from resprobe.blocks.block import Block, Blocks, Refusal, Source, subsampling
-from resprobe.blocks.operations import Event, ModuleCall, Operation, Program, refs
+from resprobe.blocks.axes import feature_axis
+from resprobe.blocks.block import Block, Blocks, Operand, Source, subsampling
+from resprobe.blocks.describe import activations, scale
+from resprobe.blocks.joints import Joint, find_joints
+from resprobe.blocks.operations import Event, ModuleCall, Program
 from resprobe.blocks.program import record
 from resprobe.errors import InputError
-
-aten = torch.ops.aten
-
-_ADDITIONS = {aten.add.Tensor, aten.add_.Tensor}
-_NORMS = {
-    aten.native_batch_norm.default,
-    aten._native_batch_norm_legit.default,
-    aten._native_batch_norm_legit_no_training.default,
-    aten.cudnn_batch_norm.default,
-    aten.miopen_batch_norm.default,
-    aten._batch_norm_with_update.default,
-    aten._batch_norm_no_update.default,
-    aten.native_layer_norm.default,
-    aten.native_group_norm.default,
-}
-# The steps that a skip may take, with the kind that each makes of it.
-_STEPS = {
-    **dict.fromkeys(_NORMS, "norm"),
-    aten.alias.default: "identity",
-    aten.clone.default: "identity",
-    aten.detach.default: "identity",
-    aten.view.default: "identity",
-    aten._unsafe_view.default: "identity",
-    aten.permute.default: "identity",
-    aten.transpose.int: "identity",
-    aten.t.default: "identity",
-    aten._to_copy.default: "identity",
-    aten.slice.Tensor: "pooled",
-    aten.avg_pool1d.default: "pooled",
-    aten.avg_pool2d.default: "pooled",
-    aten.avg_pool3d.default: "pooled",
-    aten.max_pool2d_with_indices.default: "pooled",
-    aten.max_pool3d_with_indices.default: "pooled",
-    aten.constant_pad_nd.default: "padded",
-    aten.cat.default: "padded",
-    aten.mul.Tensor: "scaled",
-    aten.mul_.Tensor: "scaled",
-    aten.div.Tensor: "scaled",
-    aten.div_.Tensor: "scaled",
-    aten.convolution.default: "projection",
-}
-_ACTIVATIONS = {
-    aten.relu.default,
-    aten.relu_.default,
-    aten.leaky_relu.default,
-    aten.leaky_relu_.default,
-    aten.gelu.default,
-    aten.silu.default,
-    aten.silu_.default,
-    aten.elu.default,
-    aten.elu_.default,
-    aten.hardtanh.default,
-    aten.hardtanh_.default,
-    aten.tanh.default,
-    aten.sigmoid.default,
-}
 
 
 def find_blocks(model: nn.Module, *example_inputs: Any, **example_kwargs: Any) -> Blocks:
@@ -98,13 +40,14 @@ def find_blocks(model: nn.Module, *example_inputs: Any, **example_kwargs: Any) -
         InputError: the model is compiled, scripted or runs under autocast, or `plain_units` names
             a module that does not exist or did not run.
     """
-    modes = {module: module.training for module in model.modules()}
+    training = [module for module in model.modules() if module.training]
     try:
-        model.eval()
+        if training:
+            model.eval()
         return blocks_as_run(model, example_inputs, example_kwargs)
     finally:
-        for module, mode in modes.items():
-            module.training = mode
+        for module in training:
+            module.training = True
 
 
 def blocks_as_run(
@@ -121,7 +64,8 @@ def blocks_as_run(
 def unchanged(model: nn.Module) -> Iterator[None]:
     """Put buffers and random states back to what they were, whatever runs in between."""
     buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    devices = {p.device for p in (*model.parameters(), *model.buffers()) if p.is_cuda}
+    held = (*model.parameters(), *(buffer for buffer, _ in buffers))
+    devices = {tensor.device for tensor in held if tensor.is_cuda}
     try:
         with torch.random.fork_rng(devices=sorted(devices, key=str)):
             yield
@@ -133,179 +77,50 @@ def unchanged(model: nn.Module) -> Iterator[None]:
 
 def discover(model: nn.Module, program: Program) -> Blocks:
     """Find the blocks of `model` in a program that was recorded from it."""
-    analysis = Ancestry(program)
-    found: list[Block] = []
-    refused: list[Refusal] = []
-    for index, op in enumerate(program.operations):
-        if op.function not in _ADDITIONS:
-            continue
-        outcome = _judge(analysis, index, op)
-        if isinstance(outcome, str):
-            refused.append(Refusal(f"{op.module or 'model'} (operation {index})", outcome))
-        else:
-            found.append(outcome)
+    known = Ancestry(program)
+    joints, refused = find_joints(known)
+    ends = activations(known, joints)
+    found = [_block(known, joint, end) for joint, end in zip(joints, ends, strict=True)]
     units = getattr(model, "plain_units", None)
     if not found and units:
         found = _plain_units(model, program, tuple(units))
     return Blocks(tuple(_placed(_named(found))), tuple(refused))
 
 
-class _Skip(NamedTuple):
-    source: int
-    kind: str
-
-
-def _judge(known: Ancestry, index: int, op: Operation) -> Block | str:
-    """Give the block that an addition makes, or the reason why it makes none."""
-    reason = _no_sum_of_features(known, op)
-    if reason is not None:
-        return reason
+def _block(known: Ancestry, joint: Joint, end: tuple[str, int]) -> Block:
     program = known.program
-    first, second = refs(op.args[:2])
-    candidates = []
-    for shortcut, branch in ((first, second), (second, first)):
-        skip = _skip_of(known, shortcut, branch)
-        if skip is not None:
-            candidates.append((skip, shortcut, branch))
-    if not candidates:
-        return "neither operand is the other's ancestor through a short path"
-    if len(candidates) == 2:
-        return "both operands reach a common ancestor by a short path: an average of branches"
-    skip, shortcut, branch = candidates[0]
-    total = op.writes[0]
-    within = _call_of(program, index, op.module)
-    output, activation = _activated(known, index, total)
+    module = program.operations[joint.operation].module
+    within = _call_of(program, joint.operation, module)
+    activation, output = end
     return Block(
-        name=op.module or "model",
+        name=module or "model",
         stage=0,
-        index=index,
+        index=joint.operation,
         index_in_stage=0,
-        skip=skip.kind,
+        skip=joint.kind,
         activation=activation,
-        scale=_scale(known, branch),
-        input_shape=program.shapes[skip.source][1:],
-        output_shape=program.shapes[total][1:],
-        parameters=_parameters(known, skip.source, branch),
-        input=skip.source,
-        shortcut=shortcut,
-        branch=branch,
+        scale=scale(known, joint),
+        input_shape=program.shapes[joint.input][1:],
+        output_shape=program.shapes[joint.total][1:],
+        parameters=_parameters(known, joint),
+        input=joint.input,
+        total=joint.total,
         output=output,
-        resume=index + 1,
-        addition=op.call,
-        branch_first=branch == first,
-        source=_source(program, skip.source, within),
-        module=op.module,
+        carried=joint.carried,
+        branch=joint.branch,
+        resume=joint.operation + 1,
+        feature_axis=feature_axis(known, joint.source, joint.branch[0].value),
+        source=_source(program, joint.input, within),
+        module=module,
         occurrence=within.occurrence,
     )
 
 
-def _no_sum_of_features(known: Ancestry, op: Operation) -> str | None:
-    """Say why an addition does not add two features of the samples, None if it does."""
-    shapes, dtypes = known.program.shapes, known.program.dtypes
-    operands = list(refs(op.args[:2]))
-    reasons = (
-        (
-            len(operands) < 2,
-            "an operand is a parameter or a constant: a bias or a positional embedding",
-        ),
-        (
-            op.kwargs.get("alpha", 1) != 1,
-            "an addition with a factor (alpha) on one operand",
-        ),
-        (
-            len({shapes[value] for value in operands}) > 1,
-            "operands of different shapes: a bias, a mask or a gate",
-        ),
-        (
-            any(not dtypes[v].is_floating_point or len(shapes[v]) < 2 for v in operands),
-            "not an addition of features of samples",
-        ),
-        (
-            not all(known.depends_on_input(value) for value in operands),
-            "an operand does not depend on the input: a positional embedding or a constant",
-        ),
-    )
-    return next((reason for holds, reason in reasons if holds), None)
-
-
-def _skip_of(known: Ancestry, shortcut: int, branch: int) -> _Skip | None:
-    """Walk back from one operand through short steps to the nearest ancestor of the other."""
-    steps: list[str] = []
-    value = shortcut
-    while True:
-        if known.is_ancestor(value, branch) and _learned_path(known, value, branch):
-            return _Skip(value, _kind(steps))
-        if value not in known.maker:
-            return None
-        op = known.program.operations[known.maker[value]]
-        step = _short_step(known, op, value)
-        if step is None:
-            return None
-        value = next(v for v in op.reads if known.depends_on_input(v))
-        steps.append(step)
-
-
-def _learned_path(known: Ancestry, source: int, end: int) -> bool:
-    return any(known.learns(index) for index in known.path(source, end))
-
-
-def _short_step(known: Ancestry, op: Operation, value: int) -> str | None:
-    """Name the kind of a step that a skip may take, None for any other operation."""
-    if len([v for v in op.reads if known.depends_on_input(v)]) != 1:
-        return None
-    if op.function in _NORMS and op.writes[0] != value:
-        return None  # the saved statistics of a norm are no features
-    if op.function is aten.convolution.default and not _is_pointwise(op):
-        return None
-    return _STEPS.get(op.function)
-
-
-def _is_pointwise(op: Operation) -> bool:
-    weight = op.args[1]
-    return isinstance(weight, torch.Tensor) and all(size == 1 for size in weight.shape[2:])
-
-
-def _kind(steps: list[str]) -> str:
-    for step, kind in (
-        ("projection", "projection"),
-        ("padded", "padded"),
-        ("pooled", "pooled"),
-        ("scaled", "scaled"),
-        ("norm", "scaled"),
-    ):
-        if step in steps:
-            return kind
-    return "identity"
-
-
-def _activated(known: Ancestry, index: int, total: int) -> tuple[int, str]:
-    """Give the block's output and whether its own activation follows the addition."""
-    operations = known.program.operations
-    block = operations[index]
-    readers = known.readers.get(total, [])
-    if len(readers) == 1:
-        after = operations[readers[0]]
-        inside = after.scope == block.scope or (
-            block.module != "" and after.module.startswith(block.module + ".")
-        )
-        if after.function in _ACTIVATIONS and inside:
-            return after.writes[0], "post"
-    return total, "pre"
-
-
-def _scale(known: Ancestry, branch: int) -> float:
-    if branch in known.maker:
-        op = known.program.operations[known.maker[branch]]
-        if op.function in (aten.mul.Tensor, aten.mul_.Tensor):
-            factors = [arg for arg in op.args if isinstance(arg, int | float)]
-            if factors:
-                return float(factors[0])
-    return 1.0
-
-
-def _parameters(known: Ancestry, source: int, branch: int) -> tuple[str, ...]:
+def _parameters(known: Ancestry, joint: Joint) -> tuple[str, ...]:
+    """Give the parameters that the branch reads, in the order in which it does."""
+    paths = {i for operand in joint.branch for i in known.path(joint.source, operand.value)}
     names: dict[str, None] = {}
-    for index in known.path(source, branch):
+    for index in sorted(paths):
         names.update(dict.fromkeys(sorted(known.names(index))))
     return tuple(names)
 
@@ -364,12 +179,12 @@ def _plain_units(model: nn.Module, program: Program, units: tuple[str, ...]) -> 
                 output_shape=program.shapes[call.output][1:],
                 parameters=tuple(names),
                 input=call.input,
-                shortcut=None,
-                branch=call.output,
+                total=call.output,
                 output=call.output,
+                carried=(),
+                branch=(Operand(call.output, 1.0, -1, 0, None),),
                 resume=call.stop,
-                addition=None,
-                branch_first=True,
+                feature_axis=1 if len(program.shapes[call.input]) > 3 else -1,
                 source=Source(Event("enter", path, call.occurrence), None),
                 module=path,
                 occurrence=call.occurrence,

@@ -1,26 +1,28 @@
-"""Interventions on a block by replay of the rest of the forward pass."""
+"""Interventions on blocks by replay of the rest of the forward pass."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
 from resprobe.blocks.block import subsampling
 from resprobe.blocks.discover import discover
-from resprobe.blocks.operations import Program
+from resprobe.blocks.operations import ControlFlowChanged, Program
 from resprobe.blocks.program import record
-from resprobe.errors import ViolationError
+from resprobe.blocks.structure import Ref
+from resprobe.errors import InputError, ViolationError
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from torch import Tensor
 
-    from resprobe.blocks.block import Block, Blocks
+    from resprobe.blocks.block import Block, Blocks, Operand
 
 
 def shortcut_of(block: Block, x: Tensor) -> Tensor:
@@ -51,6 +53,42 @@ def shortcut_of(block: Block, x: Tensor) -> Tensor:
     return F.pad(x[places], [0, 0] * (x.dim() - 2) + [before, missing - before])
 
 
+class Keep(NamedTuple):
+    """What a pass keeps of its blocks.
+
+    Attributes:
+        replays: what interventions on the sum s + G need.
+        branches: x and the branch, for `Pass.tensors` and `Pass.replace_branch`.
+        states: x, s + G and I(s + G), for `Pass.input`, `Pass.total` and `Pass.block_output`.
+        functions: what running a block on another input needs, for `Pass.reorder`.
+    """
+
+    replays: bool = True
+    branches: bool = False
+    states: bool = False
+    functions: bool = False
+
+
+See = Callable[["Block", "Tensor", "Tensor", "Tensor"], None]
+SeeOutput = Callable[["Block", "Tensor", "Tensor"], None]
+
+
+class _Show(NamedTuple):
+    """A block that is shown while a batch runs.
+
+    Attributes:
+        place: the operation before which it is shown.
+        block: the block.
+        after: whether it is shown after its end, with x and I(s + G), or before its addition.
+        values: those that are shown, in the recorded program.
+    """
+
+    place: int
+    block: Block
+    after: bool
+    values: tuple[int, ...]
+
+
 class Runner:
     """Runs batches through a model and gives the tensors of its blocks and lesioned outputs.
 
@@ -60,7 +98,9 @@ class Runner:
     Args:
         model: an eager module, in the mode it is to be measured in.
         example: one batch `(sample, …)`, or all positional arguments as a tuple.
-        kwargs: keyword arguments of every pass.
+        kwargs: keyword arguments of the example.
+        select: picks what counts as the output from what the model returns, such as its logits;
+            called with the nested result, and with the same structure of `Ref`.
     """
 
     def __init__(
@@ -68,142 +108,343 @@ class Runner:
         model: nn.Module,
         example: Tensor | tuple[Any, ...],
         kwargs: Mapping[str, Any] | None = None,
+        *,
+        select: Callable[[Any], Any] | None = None,
     ) -> None:
         self.model = model
-        self._kwargs = kwargs
-        self._program = record(model, _arguments(example), kwargs)
+        self._select = select or (lambda result: result)
+        self._kwargs = dict(kwargs or {})
+        # No tensor is kept: the blocks follow from the structure alone.
+        self._program = record(model, _arguments(example), self._kwargs, keep=())
         self.blocks: Blocks = discover(model, self._program)
+        self._wanted = self._select(self._program.output)
+        self._program.result = None  # the example's output is of no use
         self._structure = self._program.structure()
+        inputs = [self._program.shapes[value] for value in self._program.inputs]
+        self._samples = next((shape[0] for shape in inputs if shape), 1)
 
     def run(
         self,
         batch: Tensor | tuple[Any, ...],
+        kwargs: Mapping[str, Any] | None = None,
         *,
-        see: Callable[[Block, Tensor, Tensor, Tensor], None] | None = None,
-        branches: bool = False,
+        see: See | None = None,
+        see_output: SeeOutput | None = None,
         replays: bool = True,
+        branches: bool = False,
+        states: bool = False,
+        functions: bool = False,
     ) -> Pass:
         """Run one batch.
 
+        Where the model's control flow depends on the data and goes another way than with the
+        example, the batch is recorded anew, as it runs, and its blocks are found in that.
+
         Args:
             batch: like the example.
+            kwargs: its keyword arguments; None for those of the example.
             see: shown every block with x, s and G, in the order of execution, while they are
                 there; they are not kept, so memory does not grow with depth.
-            branches: keep x and G of every block, for `Pass.tensors`.
-            replays: keep what interventions need.
+            see_output: shown every block with x and I(s + G), likewise.
+            replays: see `Keep`, as the following.
+            branches: likewise.
+            states: likewise.
+            functions: likewise.
 
         Raises:
-            ViolationError: the model took another way through its operations than with the
-                example, so that its blocks are not the same.
+            ViolationError: on this batch the model has other blocks than on the example.
         """
-        kept = self._needed(branches, replays)
+        args = _arguments(batch)
+        kwargs = self._kwargs if kwargs is None else kwargs
+        kept = self._needed(Keep(replays, branches, states, functions))
+        shows = self._shows(before=see is not None, after=see_output is not None)
+        shown: list[_Show] = []
+
+        def show(one: _Show, block: Block, tensors: Mapping[int, Tensor]) -> None:
+            if one.after:
+                assert see_output is not None
+                see_output(one.block, tensors[block.input], tensors[block.output])
+            else:
+                assert see is not None
+                see(one.block, *_tensors_of(block, tensors))
+            shown.append(one)
+
         program = record(
             self.model,
-            _arguments(batch),
-            self._kwargs,
-            keep=kept if see is None else kept | self._needed(branches=True, replays=False),
-            visits=None if see is None else self._visits(see, kept),
+            args,
+            kwargs,
+            keep=kept | {value for one in shows for value in one.values},
+            visits=_visits(shows, kept, show),
+            expected=self._structure,
         )
-        if program.structure() != self._structure:
+        if program.as_expected:
+            program.share_plans(self._program)
+            return self._pass(program, self.blocks, args, kwargs)
+        program, blocks = self._another_way(args, kwargs)
+        for one in shows[len(shown) :]:
+            show(one, blocks[one.block.index], program.kept)
+        return self._pass(program, blocks, args, kwargs)
+
+    def _another_way(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[Program, Blocks]:
+        """Record a batch whose operations are not those of the example, keeping every value."""
+        program = record(self.model, args, kwargs)
+        blocks = discover(self.model, program)
+        if [_alike(block) for block in blocks] != [_alike(block) for block in self.blocks]:
             raise ViolationError(
-                "the model runs other operations for this batch than for the first one, so its "
-                "blocks are not the same; measure batches on which its control flow agrees."
+                "on this batch the model's control flow leads to other residual blocks than on "
+                "the first one; measure batches on which its blocks are the same."
             )
-        program.share_plans(self._program)
-        return Pass(program, self.blocks)
+        return program, blocks
 
-    def _visits(
-        self, see: Callable[[Block, Tensor, Tensor, Tensor], None], kept: set[int]
-    ) -> dict[int, Callable[[dict[int, Tensor]], None]]:
-        """Plan where each block is shown: before its addition, or after a plain unit."""
-        last: dict[int, int] = {}
+    def _pass(
+        self, program: Program, blocks: Blocks, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Pass:
+        def again(dropped: Sequence[Operand]) -> Any:
+            once_more = record(self.model, args, kwargs, keep=(), dropped=dropped)
+            return self._select(once_more.result)
+
+        output, program.result = self._select(program.result), None
+        return Pass(program, blocks, self._select(program.output), again, output)
+
+    def _shows(self, *, before: bool, after: bool) -> list[_Show]:
+        """Plan where each block is shown, in the order of execution."""
+        shows = []
         for block in self.blocks:
-            for value in _values(block):
-                last[value] = block.index
+            if before:
+                place = block.resume if block.shortcut is None else block.resume - 1
+                shows.append(_Show(place, block, False, _values(block)))
+            if after:
+                made = self._program.maker(block.output)
+                assert made is not None  # an argument of the model is no block's output
+                shows.append(_Show(made + 1, block, True, (block.input, block.output)))
+        return sorted(shows, key=lambda one: (one.place, not one.after))
 
-        def show(blocks: list[Block], tensors: dict[int, Tensor]) -> None:
-            for block in blocks:
-                see(block, *_tensors_of(block, tensors))
-                for value in _values(block):
-                    if last[value] == block.index and value not in kept:
-                        tensors.pop(value, None)
-
-        places: dict[int, list[Block]] = {}
-        for block in self.blocks:
-            place = block.resume if block.shortcut is None else block.resume - 1
-            places.setdefault(place, []).append(block)
-        return {place: partial(show, blocks) for place, blocks in places.items()}
-
-    def kept_bytes(self, samples: int, *, replays: bool = True) -> int:
+    def kept_bytes(self, samples: int, *, replays: bool = True, states: bool = False) -> int:
         """Give how many bytes of tensors a batch of `samples` keeps for its blocks."""
-        program = self._program
-        total = 0
-        for value in self._needed(branches=not replays, replays=replays):
-            elements = 1
-            for size in program.shapes[value][1:]:
-                elements *= size
-            total += samples * elements * program.dtypes[value].itemsize
-        return total
+        kept = self._needed(Keep(replays, branches=not replays and not states, states=states))
+        return sum(self._bytes(value) for value in kept) * samples // self._samples
 
-    def _needed(self, branches: bool, replays: bool) -> set[int]:
+    def largest_bytes(self, samples: int) -> int:
+        """Give how many bytes the largest tensor of a pass over `samples` has."""
+        values = range(len(self._program.shapes))
+        return max(self._bytes(value) for value in values) * samples // self._samples
+
+    def _bytes(self, value: int) -> int:
         program = self._program
+        return math.prod(program.shapes[value]) * program.dtypes[value].itemsize
+
+    def _needed(self, keep: Keep) -> set[int]:
         needed: set[int] = set()
         for block in self.blocks:
-            if branches:
+            if keep.branches:
                 needed |= set(_values(block))
-            if replays:
-                needed.add(block.input if block.shortcut is None else block.shortcut)
-                needed |= program.live(block.resume, {_sum_of(program, block)})
+            if keep.states:
+                needed |= {block.input, block.total, block.output}
+            if keep.replays:
+                needed |= self._needed_to_replay(block)
+            if keep.functions:
+                program = self._program
+                needed |= program.needs({block.input: None}, output=Ref(block.output))
+                needed |= program.needs({block.output: None}, output=self._wanted)
+                needed.add(block.input)
         return needed
+
+    def _needed_to_replay(self, block: Block) -> set[int]:
+        program = self._program
+        needed = program.needs({block.total: None}, output=self._wanted)
+        if block.shortcut is None:
+            return needed | {block.input}
+        lesion = {block.total: Ref(block.shortcut)}
+        return needed | program.needs(lesion, output=self._wanted) | {block.shortcut}
+
+
+def _visits(
+    shows: Sequence[_Show],
+    kept: set[int],
+    show: Callable[[_Show, Block, Mapping[int, Tensor]], None],
+) -> dict[int, Callable[[dict[int, Tensor]], None]]:
+    """Give what is called at each place; a tensor is let go when it was shown for the last time."""
+    last = {value: number for number, one in enumerate(shows) for value in one.values}
+
+    def visit(numbers: list[int], tensors: dict[int, Tensor]) -> None:
+        for number in numbers:
+            one = shows[number]
+            show(one, one.block, tensors)
+            for value in one.values:
+                if last[value] == number and value not in kept:
+                    tensors.pop(value, None)
+
+    places: dict[int, list[int]] = {}
+    for number, one in enumerate(shows):
+        places.setdefault(one.place, []).append(number)
+    return {place: partial(visit, numbers) for place, numbers in places.items()}
 
 
 def _arguments(batch: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
     return batch if isinstance(batch, tuple) else (batch,)
 
 
-class Pass:
-    """One recorded batch: the tensors of its blocks, its output, and its lesioned outputs."""
+def _alike(block: Block) -> tuple[Any, ...]:
+    """Give what must be equal for a block to be the same one in two recordings."""
+    return block.name, block.skip, block.output_shape
 
-    def __init__(self, program: Program, blocks: Blocks) -> None:
+
+class Pass:
+    """One recorded batch: the tensors of its blocks, its output, and those of interventions.
+
+    Interventions replay only what follows them. Where the model's Python code reads a number that
+    a lesion changes, as the routing of a mixture of experts, the batch is run once more with the
+    lesion in place.
+
+    Args:
+        program: the recording.
+        blocks: in that recording.
+        wanted: structure of `Ref` that replays give.
+        again: runs the batch once more with some additions dropped, without a replay.
+        output: what the model returned of `wanted`.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        blocks: Blocks,
+        wanted: Any,
+        again: Callable[[Sequence[Operand]], Any],
+        output: Any,
+    ) -> None:
         self._program = program
+        self._wanted = wanted
+        self._again = again
         self.blocks = blocks
-        self.output: Any = program.result
+        self.output = output
+
+    # -- tensors -------------------------------------------------------------------------------
 
     def tensors(self, block: Block) -> tuple[Tensor, Tensor, Tensor]:
-        """Give x, s and G of a block, each `(sample, …)`."""
-        return _tensors_of(block, self._program.kept)
+        """Give x, s and G of a block, each `(sample, …)`; kept by `branches`."""
+        return _tensors_of(self._own(block), self._program.kept)
 
     def shortcut(self, block: Block) -> Tensor:
         """Give s of a block, `(sample, …)`."""
-        return _shortcut(block, self._program.kept)
+        return _shortcut(self._own(block), self._program.kept)
 
-    def replace_sum(self, block: Block, total: Tensor) -> Any:
-        """Give the model's output with `total` in the place of the block's s + G."""
-        return self._program.replay(block.resume, {_sum_of(self._program, block): total})
+    def input(self, block: Block) -> Tensor:
+        """Give x of a block, `(sample, …)`; kept by `states`."""
+        return self._program.kept[self._own(block).input]
+
+    def total(self, block: Block) -> Tensor:
+        """Give s + G of a block, `(sample, …)`; kept by `states`."""
+        return self._program.kept[self._own(block).total]
+
+    def block_output(self, block: Block) -> Tensor:
+        """Give I(s + G) of a block, `(sample, …)`; kept by `states`."""
+        return self._program.kept[self._own(block).output]
+
+    # -- interventions ---------------------------------------------------------------------------
 
     def lesion(self, block: Block) -> Any:
         """Give the model's output with the block's branch dropped and its skip kept."""
-        return self.replace_sum(block, self.shortcut(block))
+        return self.lesion_span(block.index, block.index)
+
+    def lesion_span(self, first: int, last: int) -> Any:
+        """Give the model's output with the branches of blocks `first` to `last` dropped.
+
+        Args:
+            first: index of the first block.
+            last: index of the last one, included.
+        """
+        span = [self.blocks[index] for index in range(first, last + 1)]
+        if self.blocks.plain:
+            return self._plain_lesion(span)
+        changes = {block.total: Ref(block.carried[0].value) for block in span}
+        try:
+            return self._program.replay(changes, output=self._wanted)
+        except ControlFlowChanged:
+            return self._again([operand for block in span for operand in block.carried])
+
+    def replace_sum(self, block: Block, total: Tensor) -> Any:
+        """Give the model's output with `total` in the place of the block's s + G."""
+        return self._replay({self._own(block).total: total})
+
+    def replace_branch(self, block: Block, branch: Tensor) -> Any:
+        """Give the model's output with `branch` in the place of the block's G.
+
+        `factor * G` scales the branch, `G.mean(0, keepdim=True)` takes out what it says of single
+        samples, `G + noise` perturbs it.
+        """
+        return self.replace_sum(block, self.shortcut(block) + branch)
+
+    def reorder(self, blocks: Sequence[Block]) -> Any:
+        """Give the model's output with neighbouring blocks run in this order; needs `functions`.
+
+        Two blocks in exchanged order are a swap, a random order is a shuffle.
+
+        Args:
+            blocks: a run of neighbours, each once, whose features have one shape.
+
+        Raises:
+            InputError: they are no neighbours, each starting where the one before it ends.
+        """
+        chain = sorted((self._own(block) for block in blocks), key=lambda block: block.index)
+        joined = all(b.input == a.output for a, b in pairwise(chain))
+        shapes = {shape for b in chain for shape in (b.input_shape, b.output_shape)}
+        if not joined or len(shapes) != 1:
+            names = ", ".join(block.name for block in chain)
+            raise InputError(
+                f"the blocks {names} can't change places: give blocks of one stage, each starting "
+                "where the one before it ends."
+            )
+        x = self._program.kept[chain[0].input]
+        for block in blocks:
+            own = self._own(block)
+            x = self._replay({own.input: x}, output=Ref(own.output))
+        return self._replay({chain[-1].output: x})
+
+    def _replay(self, changes: Mapping[int, Tensor], *, output: Any = None) -> Any:
+        try:
+            wanted = self._wanted if output is None else output
+            return self._program.replay(changes, output=wanted)
+        except ControlFlowChanged as changed:
+            raise InputError(
+                "the model reads numbers of its tensors to decide what to run, and this "
+                "intervention changes them, so it can't be replayed; only lesions can be measured "
+                "on such a model."
+            ) from changed
+
+    def _plain_lesion(self, span: Sequence[Block]) -> Any:
+        x = self._program.kept[span[0].input]
+        for unit, after in pairwise(span):
+            s = shortcut_of(unit, x)
+            x = self._replay({unit.output: s}, output=Ref(after.input))
+        return self.replace_sum(span[-1], shortcut_of(span[-1], x))
+
+    def _own(self, block: Block) -> Block:
+        """Give the block as it is in this pass, whose operations may be numbered otherwise."""
+        return self.blocks[block.index]
 
 
 def _values(block: Block) -> tuple[int, ...]:
     shortcut = () if block.shortcut is None else (block.shortcut,)
-    return (block.input, *shortcut, block.branch)
+    return (block.input, *shortcut, *(operand.value for operand in block.branch))
 
 
 def _tensors_of(block: Block, kept: Mapping[int, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     # Where the skip is the identity, x and s are the same tensor, not only equal ones.
-    return kept[block.input], _shortcut(block, kept), kept[block.branch]
+    return kept[block.input], _shortcut(block, kept), branch_of(block, kept)
+
+
+def branch_of(block: Block, tensors: Mapping[int, Tensor]) -> Tensor:
+    """Give G: the sum of the branch's operands, each times its factor."""
+    parts = [
+        tensors[operand.value] if operand.factor == 1 else operand.factor * tensors[operand.value]
+        for operand in block.branch
+    ]
+    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
 
 
 def _shortcut(block: Block, kept: Mapping[int, Tensor]) -> Tensor:
     if block.shortcut is None:
         return shortcut_of(block, kept[block.input])
     return kept[block.shortcut]
-
-
-def _sum_of(program: Program, block: Block) -> int:
-    """Give the value of s + G, before the block's own activation."""
-    if block.addition is None and block.shortcut is None:
-        return block.output
-    return program.operations[block.resume - 1].writes[0]

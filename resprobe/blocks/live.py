@@ -7,7 +7,7 @@ last module that runs before the addition, and left at the next module after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from resprobe.blocks.intervene import shortcut_of
+from resprobe.blocks.intervene import branch_of, shortcut_of
 from resprobe.blocks.operations import Call, Event
+from resprobe.blocks.structure import leaves
 from resprobe.errors import InputError, ViolationError
 
 if TYPE_CHECKING:
@@ -25,13 +26,20 @@ if TYPE_CHECKING:
     from resprobe.blocks.block import Block
 
 
+class Through(NamedTuple):
+    """The operand through which G enters its sum, whose gradient is that of G times the factor."""
+
+    operand: Tensor
+    factor: float
+
+
 class Visitor(Protocol):
     """Takes the tensors of blocks, within `torch.no_grad()`; it must not change them."""
 
     def input(self, block: Block, x: Tensor) -> None:
         """Take x of a block whose shortcut is another tensor; before `branch`."""
 
-    def branch(self, block: Block, s: Tensor, branch: Tensor) -> None:
+    def branch(self, block: Block, s: Tensor, branch: Tensor, through: Through) -> None:
         """Take s and G of a block, before they are added."""
 
 
@@ -59,7 +67,8 @@ class LiveBlocks:
         self._at_event: dict[Event, list[Callable[[Tensor], None]]] = {}
         self._windows: dict[Event, dict[_Key, _Meeting]] = {}
         self._inputs: dict[int, tuple[Tensor, int]] = {}
-        ends = {block.module for block in blocks if block.addition is not None}
+        self._operands: dict[int, tuple[Tensor, int]] = {}
+        ends = {block.module for block in blocks if block.carried}
         for block in blocks:
             self._plan(block)
         # The root is entered by `start`: its own hooks are running when watching begins.
@@ -83,7 +92,8 @@ class LiveBlocks:
         self._depth = torch._C._len_torch_function_stack()
         self._occurrences.clear()
         self._inputs.clear()
-        self._event(Event("enter", "", 0), _tensors((*args, *kwargs.values())))
+        self._operands.clear()
+        self._event(Event("enter", "", 0), _tensors((args, kwargs)))
 
     def stop(self, *, finished: bool = True) -> None:
         """End watching.
@@ -114,12 +124,17 @@ class LiveBlocks:
             self._at_event.setdefault(enter, []).append(partial(self._take_input, block))
             self._at_event.setdefault(leave, []).append(partial(self._take_unit, block))
             return
-        if block.addition is None:
-            raise InputError(
-                f"the addition of block {block.name} runs inside a fused operation and can't be "
-                "met while training; collect it from a checkpoint."
-            )
-        self._meet(block.addition).before.append(partial(self._take_addition, block))
+        additions: dict[int, Call] = {}
+        for operand in (*block.carried, *block.branch):
+            if operand.call is None:
+                raise InputError(
+                    f"the addition of block {block.name} is no addition of two tensors in the "
+                    "model's Python code and can't be met while training; collect it from a "
+                    "checkpoint."
+                )
+            additions[operand.operation] = operand.call
+        for operation, call in additions.items():
+            self._meet(call).before.append(partial(self._take_addition, block, operation))
         if block.skip == "identity":
             return
         if block.source.event is not None:
@@ -144,7 +159,7 @@ class LiveBlocks:
         def hook(module: Any, args: Any, kwargs: Any) -> None:
             if self._active:
                 event = Event("enter", path, self._occurrences.get(path, 0))
-                self._event(event, _tensors((*args, *kwargs.values())))
+                self._event(event, _tensors((args, kwargs)))
 
         return hook
 
@@ -153,8 +168,7 @@ class LiveBlocks:
             if self._active:
                 occurrence = self._occurrences.get(path, 0)
                 self._occurrences[path] = occurrence + 1
-                outputs = output if isinstance(output, tuple | list) else (output,)
-                self._event(Event("leave", path, occurrence), _tensors(outputs))
+                self._event(Event("leave", path, occurrence), _tensors(output))
 
         return hook
 
@@ -193,8 +207,23 @@ class LiveBlocks:
 
     # -- tensors of blocks ----------------------------------------------------------------------
 
-    def _take_addition(self, block: Block, args: Any) -> None:
-        branch, s = (args[0], args[1]) if block.branch_first else (args[1], args[0])
+    def _take_addition(self, block: Block, operation: int, args: Any, kwargs: Any) -> None:
+        """Take what one addition of a block adds; at the last one, show the block."""
+        for operand in (block.carried[0], *block.branch):
+            if operand.operation == operation:
+                tensor = _operand(args, kwargs, operand.place)
+                self._operands[operand.value] = (tensor, tensor._version)
+        if operation != block.resume - 1:
+            return
+        values = [operand.value for operand in (block.carried[0], *block.branch)]
+        met = {value: self._operands.pop(value) for value in values}
+        if any(tensor._version != version for tensor, version in met.values()):
+            raise InputError(
+                f"the additions of block {block.name} overwrite what they add, so its shortcut is "
+                "lost; make the first of them out of place."
+            )
+        tensors = {value: tensor for value, (tensor, _) in met.items()}
+        branch = branch_of(block, tensors)
         if tuple(branch.shape[1:]) != block.output_shape:
             raise ViolationError(
                 f"block {block.name} adds features of shape {tuple(branch.shape[1:])}, not "
@@ -202,7 +231,9 @@ class LiveBlocks:
                 "stays the same."
             )
         self._seen += 1
-        self._visitor.branch(block, s, branch)
+        last = block.branch[-1]
+        through = Through(tensors[last.value], last.factor)
+        self._visitor.branch(block, tensors[block.carried[0].value], branch, through)
 
     def _take_input(self, block: Block, x: Tensor) -> None:
         self._inputs[block.index] = (x, x._version)
@@ -217,11 +248,17 @@ class LiveBlocks:
                 "make its first operation out of place."
             )
         self._seen += 1
-        self._visitor.branch(block, shortcut_of(block, x), branch)
+        self._visitor.branch(block, shortcut_of(block, x), branch, Through(branch, 1.0))
 
 
-def _tensors(arguments: Iterable[Any]) -> Iterator[Tensor]:
-    return (item for item in arguments if isinstance(item, Tensor))
+def _tensors(structure: Any) -> Iterator[Tensor]:
+    return (leaf for leaf in leaves(structure) if isinstance(leaf, Tensor))
+
+
+def _operand(args: Sequence[Any], kwargs: Mapping[str, Any], place: int) -> Tensor:
+    """Give an operand of a call of an addition, however it was passed."""
+    operand: Tensor = args[place] if place < len(args) else kwargs[("input", "other")[place]]
+    return operand
 
 
 class _Meeting(NamedTuple):
@@ -230,7 +267,7 @@ class _Meeting(NamedTuple):
     An addition is met before, because it may overwrite an operand.
     """
 
-    before: list[Callable[[Any], None]]
+    before: list[Callable[[Any, Any], None]]
     after: list[Callable[[Tensor], None]]
 
 
@@ -267,7 +304,7 @@ class _Window(TorchFunctionMode):
         self._left -= 1
         with torch.no_grad():
             for before in meeting.before:
-                before(args)
+                before(args, kwargs or {})
         result = func(*args, **(kwargs or {}))
         with torch.no_grad():
             for after in meeting.after:

@@ -2,25 +2,26 @@
 
 Values are in static single assignment: an in-place write gives the tensor, and every other tensor
 on its storage, a new value. Replay runs the same aten operations on the same kept tensors, so what
-was not changed comes out the same to the bit.
+was not changed comes out the same to the bit; operations that nothing asked for needs are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
+from resprobe.blocks.structure import Ref, leaves, like, rebuild
 from resprobe.errors import ViolationError
 
 
-class Ref(NamedTuple):
-    """Stands in recorded arguments for the value with this number."""
-
-    value: int
+class ControlFlowChanged(Exception):  # noqa: N818  # no error: the model would have gone elsewhere
+    """After an intervention the model would have run other operations than were recorded."""
 
 
 class Event(NamedTuple):
@@ -56,6 +57,7 @@ class Operation:
         call: the Python call that ran it, None where none was seen.
         parameters: names of the parameters among its arguments.
         places: positions and values of the tensors among `args`, None if some are nested.
+        guard: whether the model's Python code may have read its result and gone its way by it.
     """
 
     function: Any
@@ -70,6 +72,12 @@ class Operation:
     call: Call | None
     parameters: tuple[str, ...]
     places: tuple[tuple[int, int], ...] | None
+    guard: bool
+
+    @property
+    def structure(self) -> tuple[Any, ...]:
+        """What must be equal for two operations to have the same place in their programs."""
+        return self.function, self.reads, self.writes, self.renames
 
     def run(self, values: Mapping[int, Tensor]) -> Any:
         """Execute the operation on these values."""
@@ -106,6 +114,7 @@ class Program:
         kept: tensors of the values that were to be kept, as they were when made.
         modules: the calls of modules, in the order of their ends.
         produced_by: value to the Python call that returned it.
+        as_expected: whether the operations are those of an earlier recording, where one was given.
     """
 
     operations: list[Operation] = field(default_factory=list)
@@ -117,97 +126,216 @@ class Program:
     kept: dict[int, Tensor] = field(default_factory=dict)
     modules: list[ModuleCall] = field(default_factory=list)
     produced_by: dict[int, Call] = field(default_factory=dict)
+    as_expected: bool = True
     _plans: dict[Any, _Plan] = field(default_factory=dict, repr=False)
+    _makers: dict[int, int] = field(default_factory=dict, repr=False)
 
     def structure(self) -> tuple[Any, ...]:
         """Give what must be equal for two recordings to have the same blocks and values."""
-        return tuple((op.function, op.reads, op.writes, op.renames) for op in self.operations)
+        return tuple(op.structure for op in self.operations)
 
-    def live(self, start: int, made: Collection[int] = ()) -> set[int]:
-        """Give the values that operations from `start` on, or the output, need from before.
+    def needs(
+        self,
+        changes: Mapping[int, Tensor | Ref | None],
+        *,
+        start: int | None = None,
+        output: Any = None,
+    ) -> set[int]:
+        """Give the values that a replay with these changes must find kept.
 
         Args:
-            start: index of the first operation to run.
-            made: values that will be put in place by an intervention.
+            changes: as in `replay`; None stands for any tensor.
+            start: as in `replay`.
+            output: as in `replay`.
         """
-        defined = set(made)
-        needed: set[int] = set()
-        for op in self.operations[start:]:
-            needed.update(v for v in op.reads if v not in defined)
-            needed.update(old for old, _ in op.renames if old not in defined)
-            defined.update(op.writes)
-        needed.update(v for v in refs(self.output) if v not in defined)
-        return needed
+        return set(self._plan(changes, start, self.output if output is None else output).live)
 
-    def replay(self, start: int, values: Mapping[int, Tensor], *, output: Any = None) -> Any:
-        """Run the operations from `start` on and give the model's output.
+    def replay(
+        self,
+        changes: Mapping[int, Tensor | Ref],
+        *,
+        start: int | None = None,
+        output: Any = None,
+    ) -> Any:
+        """Run again what follows an intervention and give the model's output.
 
         The same aten operations run on the same kept tensors, so an unchanged value gives the
         recorded output to the bit.
 
         Args:
-            start: index of the first operation to run.
-            values: the intervention: value to tensor, put in the place of what was recorded.
-                They are not written to.
+            changes: the intervention: value to the tensor that takes its place (it is not
+                written to), or to the `Ref` of another value of the replay that does.
+            start: index of the first operation to run; None for that of the first change.
             output: structure of `Ref` to give instead of the model's output.
 
         Raises:
             ViolationError: a value that is needed was not kept.
+            ControlFlowChanged: the model's Python code read a number that the intervention
+                changed, so it might have run other operations.
         """
         wanted = self.output if output is None else output
-        plan = self._plan(start, frozenset(values), frozenset(refs(wanted)))
-        environment = self._initial(start, values, plan)
+        plan = self._plan(changes, start, wanted)
+        environment = self._initial(plan, changes)
         with torch.no_grad():
-            for index in range(start, len(self.operations)):
-                op = self.operations[index]
-                result = op.run(environment)
-                for old, new in op.renames:
-                    if old in environment:
-                        environment[new] = environment[old]
-                if type(op.result) is Ref:
-                    environment[op.result.value] = result
-                else:
-                    _bind(op.result, result, environment)
-                for value in plan.last_use.get(index, ()):
+            for step in plan.steps:
+                changed = [self._change(value, changes, environment, step) for value in step.bound]
+                if step.run:
+                    self._run(self.operations[step.operation], environment)
+                for value, tensor in zip(step.bound, changed, strict=True):
+                    if step.run:
+                        # For other tensors on the same storage: they must show the change too.
+                        environment[value].copy_(tensor)
+                    else:
+                        environment[value] = tensor.clone() if value in plan.private else tensor
+                for value in step.freed:
                     environment.pop(value, None)
         return substitute(wanted, environment)
 
     def share_plans(self, other: Program) -> None:
         """Take over the plans for replays of a program of equal structure."""
-        self._plans = other._plans
+        self._plans, self._makers = other._plans, other._makers
 
-    def _plan(self, start: int, made: frozenset[int], wanted: frozenset[int]) -> _Plan:
-        key = (start, made, wanted)
-        if key not in self._plans:
-            live = self.live(start, made)
-            self._plans[key] = _Plan(
-                live, self._overwritten(start, live | made), self._last_use(start, wanted)
+    def maker(self, value: int) -> int | None:
+        """Give the operation that made a value, None for an argument of the model."""
+        if not self._makers:
+            self._makers.update(
+                (made, index) for index, op in enumerate(self.operations) for made in op.writes
             )
-        return self._plans[key]
+        return self._makers.get(value)
 
-    def _initial(self, start: int, values: Mapping[int, Tensor], plan: _Plan) -> dict[int, Tensor]:
+    # -- running -------------------------------------------------------------------------------
+
+    def _run(self, op: Operation, environment: dict[int, Tensor]) -> None:
+        result = op.run(environment)
+        for old, new in op.renames:
+            if old in environment:
+                environment[new] = environment[old]
+        if type(op.result) is Ref:
+            environment[op.result.value] = result
+        else:
+            _bind(op.result, result, environment)
+        if op.guard:
+            self._require_same(op, result)
+
+    def _require_same(self, op: Operation, result: Any) -> None:
+        """Raise if what Python reads of a result is not what it read when recorded."""
+        if isinstance(result, Tensor):
+            same = tuple(result.shape) == self.shapes[op.result.value]
+        elif isinstance(result, tuple | list):
+            pairs = zip(result, op.result, strict=True)
+            same = all(tuple(t.shape) == self.shapes[r.value] for t, r in pairs)
+        else:
+            same = result == op.result or (math.isnan(result) and math.isnan(op.result))
+        if not same:
+            raise ControlFlowChanged
+
+    def _change(
+        self,
+        value: int,
+        changes: Mapping[int, Tensor | Ref],
+        environment: dict[int, Tensor],
+        step: _Step,
+    ) -> Tensor:
+        """Give the tensor that takes a value's place, as it is before the operation runs."""
+        change = changes[value]
+        tensor = environment[change.value] if isinstance(change, Ref) else change
+        return tensor.clone() if step.run else tensor
+
+    def _initial(self, plan: _Plan, changes: Mapping[int, Tensor | Ref]) -> dict[int, Tensor]:
         """Give the tensors a replay starts from; those that it overwrites as private copies."""
-        environment = dict(values)
+        environment: dict[int, Tensor] = {}
+        for value in plan.given:
+            change = changes[value]
+            assert isinstance(change, Tensor)
+            environment[value] = change.clone() if value in plan.private else change
         for value in plan.live:
             if value not in self.kept:
                 raise ViolationError(
-                    f"replay from operation {start} needs value {value}, which was not kept; "
-                    "record again keeping what `live` names."
+                    f"the replay needs value {value}, which was not kept; record again keeping "
+                    "what `needs` names."
                 )
             environment[value] = self.kept[value]
-        storages = {environment[v].untyped_storage()._cdata for v in plan.overwritten}
+        storages = {environment[v].untyped_storage()._cdata for v in plan.private if v in plan.live}
         copies: dict[int, Tensor] = {}
-        for value, tensor in environment.items():
+        for value in plan.live:
+            tensor = environment[value]
             if storages and tensor.untyped_storage()._cdata in storages:
                 environment[value] = copy_with_aliases(tensor, copies)
         return environment
 
-    def _overwritten(self, start: int, begin: set[int]) -> set[int]:
-        """Give the values of `begin` whose storage the operations from `start` write to."""
+    # -- planning ------------------------------------------------------------------------------
+
+    def _plan(
+        self, changes: Mapping[int, Tensor | Ref | None], start: int | None, wanted: Any
+    ) -> _Plan:
+        links = frozenset(
+            (value, change.value if isinstance(change, Ref) else None)
+            for value, change in changes.items()
+        )
+        targets = frozenset(refs(wanted))
+        key = (start, links, targets)
+        if key not in self._plans:
+            self._plans[key] = self._planned(dict(links), start, targets)
+        return self._plans[key]
+
+    def _planned(
+        self, links: Mapping[int, int | None], start: int | None, wanted: frozenset[int]
+    ) -> _Plan:
+        makers = {value: self.maker(value) for value in links}
+        if start is None:
+            start = min((-1 if made is None else made for made in makers.values()), default=0)
+            start = max(start, 0)
+        steps, live = self._steps(links, start, wanted)
+        given = {value for value in live if value in links and links[value] is None}
+        bound = {value for step in steps for value in step.bound}
+        begin = live | bound
+        private = self._overwritten(steps, links, begin)
+        return _Plan(self._freeing(steps, links, wanted), live - given, given, private)
+
+    def _steps(
+        self, links: Mapping[int, int | None], start: int, wanted: frozenset[int]
+    ) -> tuple[list[_Step], set[int]]:
+        """Walk back from what is wanted: the operations to run, and the values to start from."""
+        needed = set(wanted)
+        steps: list[_Step] = []
+        for index in range(self._last(wanted), start - 1, -1):
+            op = self.operations[index]
+            changed = tuple(value for value in op.writes if value in links and value in needed)
+            needed.difference_update(changed)
+            for value in changed:
+                link = links[value]
+                if link is not None:
+                    needed.add(link)
+            run = op.guard or any(value in needed for value in op.writes)
+            if run:
+                needed.difference_update(op.writes)
+                needed.update(op.reads)
+                needed.update(old for old, _ in op.renames)
+            if run or changed:
+                steps.append(_Step(index, run, changed, ()))
+        return steps[::-1], needed
+
+    def _last(self, wanted: frozenset[int]) -> int:
+        """Give the last operation that can matter: all where the model's output is wanted."""
+        if wanted == frozenset(refs(self.output)):
+            return len(self.operations) - 1
+        makers = (self.maker(value) for value in wanted)
+        return max((made for made in makers if made is not None), default=-1)
+
+    def _overwritten(
+        self, steps: list[_Step], links: Mapping[int, int | None], begin: set[int]
+    ) -> set[int]:
+        """Give the values of `begin` whose storage the steps write to.
+
+        A change that stands for another value counts as overwritten also if that one is.
+        """
         # A view that is made during the replay writes through to the tensor that it views.
         origins = {value: {value} for value in begin}
         found: set[int] = set()
-        for op in self.operations[start:]:
+        for step in steps:
+            op = self.operations[step.operation]
+            if not step.run:
+                continue
             if op.function.is_view:
                 for new in op.writes:
                     for old in op.reads:
@@ -215,64 +343,86 @@ class Program:
             for old, new in op.renames:
                 found |= origins.get(old, set())
                 origins[new] = origins.get(old, set())
+            for value in step.bound:  # what it writes into when it ran for other tensors' sake
+                found |= origins.get(value, set())
+        for step in steps:
+            for value in step.bound:
+                link = links[value]
+                if link is not None and (link in found or self._renamed_in(steps, link)):
+                    found.add(value)
         return found & begin
 
-    def _last_use(self, start: int, wanted: frozenset[int]) -> dict[int, list[int]]:
-        """Give, by operation, the values that nothing reads after it."""
+    def _renamed_in(self, steps: list[_Step], value: int) -> bool:
+        return any(
+            step.run and any(old == value for old, _ in self.operations[step.operation].renames)
+            for step in steps
+        )
+
+    def _freeing(
+        self, steps: list[_Step], links: Mapping[int, int | None], wanted: frozenset[int]
+    ) -> list[_Step]:
+        """Note with each step the values that nothing reads after it."""
         last: dict[int, int] = {}
-        for index in range(start, len(self.operations)):
-            op = self.operations[index]
-            for value in (*op.reads, *op.writes, *(old for old, _ in op.renames)):
-                last[value] = index
-        dropped: dict[int, list[int]] = {}
-        for value, index in last.items():
+        for place, step in enumerate(steps):
+            op = self.operations[step.operation]
+            touched: list[int] = [*step.bound]
+            touched += [link for v in step.bound if (link := links[v]) is not None]
+            if step.run:
+                touched += [*op.reads, *op.writes, *(old for old, _ in op.renames)]
+            last.update(dict.fromkeys(touched, place))
+        freed: dict[int, list[int]] = {}
+        for value, place in last.items():
             if value not in wanted:
-                dropped.setdefault(index, []).append(value)
-        return dropped
+                freed.setdefault(place, []).append(value)
+        return [
+            step._replace(freed=tuple(freed.get(place, ()))) for place, step in enumerate(steps)
+        ]
+
+
+class _Step(NamedTuple):
+    """One operation of a replay.
+
+    Attributes:
+        operation: its index.
+        run: whether it is run; not where all that is needed of it is changed.
+        bound: changed values that are put in place after it.
+        freed: values that nothing reads afterwards.
+    """
+
+    operation: int
+    run: bool
+    bound: tuple[int, ...]
+    freed: tuple[int, ...]
 
 
 class _Plan(NamedTuple):
     """What a replay needs to know beforehand; it follows from the structure alone.
 
     Attributes:
-        live: values that it starts from.
-        overwritten: those of them that it writes to, and so must copy.
-        last_use: by operation, the values that can be freed after it.
+        steps: what it does, in order.
+        live: kept values that it starts from.
+        given: changed values that it starts from.
+        private: values of both that it writes to, and so must copy.
     """
 
+    steps: list[_Step]
     live: set[int]
-    overwritten: set[int]
-    last_use: dict[int, list[int]]
+    given: set[int]
+    private: set[int]
 
 
 def refs(structure: Any) -> Iterable[int]:
-    """Give the numbers of all `Ref` inside nested tuples, lists and dicts."""
-    if isinstance(structure, Ref):
-        yield structure.value
-    elif isinstance(structure, tuple | list):
-        for item in structure:
-            yield from refs(item)
-    elif isinstance(structure, dict):
-        for item in structure.values():
-            yield from refs(item)
+    """Give the numbers of all `Ref` inside a nested structure."""
+    return (leaf.value for leaf in leaves(structure) if isinstance(leaf, Ref))
 
 
 def substitute(structure: Any, values: Mapping[int, Any]) -> Any:
     """Give `structure` with each `Ref` replaced by its entry in `values`."""
     if isinstance(structure, Ref):
         return values[structure.value]
-    if isinstance(structure, tuple | list):
+    if type(structure) is tuple or type(structure) is list:
         return like(structure, [substitute(item, values) for item in structure])
-    if isinstance(structure, dict):
-        return {key: substitute(item, values) for key, item in structure.items()}
-    return structure
-
-
-def like(structure: Any, items: list[Any]) -> Any:
-    """Give the items as a list, tuple or named tuple, as `structure` is."""
-    if isinstance(structure, list):
-        return items
-    return type(structure)(*items) if hasattr(structure, "_fields") else tuple(items)
+    return rebuild(structure, lambda leaf: values[leaf.value] if isinstance(leaf, Ref) else leaf)
 
 
 def _bind(structure: Any, result: Any, environment: dict[int, Tensor]) -> None:
@@ -281,6 +431,13 @@ def _bind(structure: Any, result: Any, environment: dict[int, Tensor]) -> None:
     elif isinstance(structure, tuple | list):
         for item, part in zip(structure, result, strict=True):
             _bind(item, part, environment)
+
+
+@cache
+def is_guard(function: Any) -> bool:
+    """Whether Python can read a number or a size from what an operation returns."""
+    tags = function.tags
+    return torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags
 
 
 def copy_with_aliases(tensor: Tensor, copies: dict[int, Tensor]) -> Tensor:

@@ -12,24 +12,28 @@ import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from resprobe.blocks.kinds import ADDITIONS, STACKED_SUM
 from resprobe.blocks.operations import (
     Call,
     Event,
     ModuleCall,
     Operation,
     Program,
-    Ref,
     copy_with_aliases,
-    like,
+    is_guard,
 )
+from resprobe.blocks.structure import Ref, leaves, like, rebuild
 from resprobe.errors import InputError
+
+if TYPE_CHECKING:
+    from resprobe.blocks.block import Operand
 
 aten = torch.ops.aten
 
@@ -38,7 +42,14 @@ _ATOMS = {int, float, bool, type(None), str, torch.dtype, torch.device, torch.me
 
 # Operations that write to arguments without saying so in their schema: training-mode BatchNorm
 # updates its running statistics (argument 3 and 4).
-_HIDDEN_WRITES = {aten.native_batch_norm.default: (3, 4)}
+_HIDDEN_WRITES = dict.fromkeys(
+    (
+        aten.native_batch_norm.default,
+        aten.cudnn_batch_norm.default,
+        aten.miopen_batch_norm.default,
+    ),
+    (3, 4),
+)
 
 
 def record(
@@ -48,11 +59,13 @@ def record(
     *,
     keep: Collection[int] | None = None,
     visits: Mapping[int, Callable[[dict[int, Tensor]], None]] | None = None,
+    dropped: Sequence[Operand] = (),
+    expected: tuple[Any, ...] | None = None,
 ) -> Program:
     """Run `model(*args, **kwargs)` once and give the program that it was.
 
-    The model is run as it is (mode, gradients enabled or not); hooks are removed again, also when
-    its forward raises.
+    The model is run as it is (mode, gradients enabled or not), torch's fused transformer layers
+    unfused; hooks are removed again, also when its forward raises.
 
     Args:
         model: any module in eager mode.
@@ -63,15 +76,20 @@ def record(
         visits: index of an operation to what is called with the kept tensors just before it
             runs (at the end of the pass if there are fewer operations); it may drop some, so
             that their memory is free again while the pass goes on.
+        dropped: additions that are to give the one operand that is named, as if they added
+            nothing to it: an intervention without a replay.
+        expected: `structure()` of an earlier recording; from the first operation that differs on,
+            nothing is visited any more, and `as_expected` of the program is False.
 
     Raises:
         InputError: the model is compiled, exported, scripted or traced, or runs under autocast,
             where the executed operations are not those of the model.
     """
     _refuse(model)
-    recorder = _Recorder(model, keep, dict(visits or {}))
+    recorder = _Recorder(model, keep, dict(visits or {}), dropped, expected)
     with ExitStack() as stack:
         stack.enter_context(_collector_paused())
+        stack.enter_context(unfused())
         stack.callback(recorder.calls.forget)
         for path, module in model.named_modules():
             enter, leave = recorder.hooks(path)
@@ -85,6 +103,21 @@ def record(
     recorder.program.output = recorder.number(result)
     recorder.program.result = result
     return recorder.program
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Run torch's transformer layers operation by operation, as they run while recorded.
+
+    In evaluation mode without gradients they are otherwise one fused kernel each, whose result is
+    the same up to rounding.
+    """
+    was_enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_enabled)
 
 
 @contextmanager
@@ -165,12 +198,17 @@ class _Recorder(TorchDispatchMode):
         model: nn.Module,
         keep: Collection[int] | None,
         visits: dict[int, Callable[[dict[int, Tensor]], None]],
+        dropped: Sequence[Operand],
+        expected: tuple[Any, ...] | None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         self.program = Program()
         self.calls = _Calls(self._note_call)
         self._keep = keep
         self._visits = visits
+        self._expected = expected
+        # By the Python call where there is one: it stays the same if operations before it differ.
+        self._dropped: dict[Any, Operand] = {op.call or op.operation: op for op in dropped}
         self._parameters = {id(p): name for name, p in model.named_parameters()}
         # id -> (weak reference, value): a weak reference tells a reused id from the tensor itself
         # without holding memory.
@@ -184,16 +222,23 @@ class _Recorder(TorchDispatchMode):
 
     def name_inputs(self, structure: Any) -> None:
         """Make a value of every tensor in the model's arguments."""
-        for tensor in _tensors(structure):
-            if self._value(tensor) is None:
+        for tensor in leaves(structure):
+            if isinstance(tensor, Tensor) and self._value(tensor) is None:
                 self.program.inputs.append(self._new(tensor))
 
     def number(self, structure: Any) -> Any:
         """Replace the known tensors of a nested structure by `Ref`."""
-        return self._number(structure, [], [])
+        return rebuild(structure, self._numbered)
+
+    def _numbered(self, leaf: Any) -> Any:
+        value = self._value(leaf) if isinstance(leaf, Tensor) else None
+        return leaf if value is None else Ref(value)
 
     def _number(self, structure: Any, tensors: list[Tensor], reads: list[int]) -> Any:
-        """Replace known tensors by `Ref`; note every tensor and the value of every known one."""
+        """Replace known tensors by `Ref`; note every tensor and the value of every known one.
+
+        Arguments of operations are plain tuples, lists and dictionaries.
+        """
         if isinstance(structure, Tensor):
             tensors.append(structure)
             value = self._value(structure)
@@ -208,6 +253,26 @@ class _Recorder(TorchDispatchMode):
         if isinstance(structure, dict):
             return {k: self._number(item, tensors, reads) for k, item in structure.items()}
         return structure
+
+    def _numbered_arguments(
+        self, args: Sequence[Any], tensors: list[Tensor], reads: list[int]
+    ) -> tuple[Any, ...]:
+        """Number arguments; most are atoms or tensors, for which this is quicker."""
+        items: list[Any] = []
+        for arg in args:
+            if type(arg) in _ATOMS:
+                items.append(arg)
+            elif isinstance(arg, Tensor):
+                tensors.append(arg)
+                value = self._value(arg)
+                if value is None:
+                    items.append(arg)
+                else:
+                    reads.append(value)
+                    items.append(Ref(value))
+            else:
+                items.append(self._number(arg, tensors, reads))
+        return tuple(items)
 
     def _value(self, tensor: Tensor) -> int | None:
         entry = self._values.get(id(tensor))
@@ -229,7 +294,7 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         tensors: list[Tensor] = []
         reads: list[int] = []
-        recorded_args = self._number(args, tensors, reads)
+        recorded_args = self._numbered_arguments(args, tensors, reads)
         recorded_kwargs = self._number(kwargs, tensors, reads) if kwargs else {}
         visit = self._visits.pop(len(self.program.operations), None)
         if visit is not None:
@@ -237,31 +302,70 @@ class _Recorder(TorchDispatchMode):
         written = _written(func, args, kwargs)
         for tensor in written:
             self._preserve(tensor)
-        result = func(*args, **kwargs)
+        result = self._run(func, args, kwargs)
         renames = self._rename(written) if written else ()
-        made = [self._new(t) for t in _tensors(result) if self._value(t) is None]
+        made, numbered = self._made(result)
         path, scope = (self._stack[-1][0], self._stack[-1][1]) if self._stack else ("", 0)
         names = self._parameters
-        self.program.operations.append(
-            Operation(
-                function=func,
-                args=recorded_args,
-                kwargs=recorded_kwargs,
-                result=self.number(result),
-                reads=tuple(dict.fromkeys(reads)),
-                writes=(*made, *(new for _, new in renames)),
-                renames=renames,
-                module=path,
-                scope=scope,
-                call=self.calls.running,
-                parameters=tuple(names[id(t)] for t in tensors if id(t) in names),
-                places=_places(recorded_args, len(reads)),
-            )
+        op = Operation(
+            function=func,
+            args=recorded_args,
+            kwargs=recorded_kwargs,
+            result=numbered,
+            reads=tuple(dict.fromkeys(reads)),
+            writes=(*made, *(new for _, new in renames)),
+            renames=renames,
+            module=path,
+            scope=scope,
+            call=self.calls.running,
+            parameters=tuple(names[id(t)] for t in tensors if id(t) in names),
+            places=_places(recorded_args, len(reads)),
+            guard=is_guard(func),
         )
+        if self._expected is not None:
+            self._compare(op, self._expected)
+        self.program.operations.append(op)
         return result
+
+    def _made(self, result: Any) -> tuple[list[int], Any]:
+        """Give the values that an operation made, and its result with `Ref` for them."""
+        if isinstance(result, Tensor):  # most results are, and this is quicker
+            value = self._value(result)
+            if value is not None:
+                return [], Ref(value)
+            value = self._new(result)
+            return [value], Ref(value)
+        made = [self._new(t) for t in _tensors(result) if self._value(t) is None]
+        return made, self._number(result, [], [])
+
+    def _compare(self, op: Operation, expected: tuple[Any, ...]) -> None:
+        """Note the first operation that is not the expected one; nothing is visited after it."""
+        place = len(self.program.operations)
+        if place >= len(expected) or op.structure != expected[place]:
+            self.program.as_expected = False
+            self._expected = None
+            self._visits.clear()
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operation; one that is to be dropped gives the operand that it would add to."""
+        if not self._dropped:
+            return func(*args, **kwargs)
+        key = self.calls.running or len(self.program.operations)
+        operand = self._dropped.get(key)
+        if operand is None or func not in ADDITIONS:
+            return func(*args, **kwargs)
+        del self._dropped[key]
+        if func is STACKED_SUM:
+            carried = args[0].select(args[1][0], operand.place)
+        else:
+            carried = args[operand.place].clone()
+        return func(*args, **kwargs).copy_(carried)
 
     def visit_rest(self) -> None:
         """Call what was to be called after the last operation."""
+        if self._expected is not None and len(self.program.operations) != len(self._expected):
+            self.program.as_expected = False
+            self._visits.clear()
         for index in sorted(self._visits):
             self._visits[index](self.program.kept)
 
@@ -301,7 +405,7 @@ class _Recorder(TorchDispatchMode):
         """Give the hooks that tell when the module at `path` is entered and left."""
 
         def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
-            first = next(iter(_tensors((args, kwargs))), None)
+            first = _first_tensor(args, kwargs)
             value = None if first is None else self._value(first)
             self._scopes += 1
             self._stack.append((path, self._scopes, value, len(self.program.operations)))
@@ -310,7 +414,7 @@ class _Recorder(TorchDispatchMode):
 
         def leave(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             _, _, value, start = self._stack.pop()
-            first = next(iter(_tensors(output)), None)
+            first = _first_tensor(output, None)
             result = None if first is None else self._value(first)
             stop = len(self.program.operations)
             occurrence = self._occurrences.get(path, 0)
@@ -328,6 +432,16 @@ def _places(args: tuple[Any, ...], count: int) -> tuple[tuple[int, int], ...] | 
     """
     plain = tuple((place, arg.value) for place, arg in enumerate(args) if type(arg) is Ref)
     return plain if len(plain) == count else None
+
+
+def _first_tensor(structure: Any, kwargs: Any) -> Tensor | None:
+    """Give the first tensor of a module's arguments or result."""
+    if isinstance(structure, Tensor):
+        return structure
+    if isinstance(structure, tuple) and structure and isinstance(structure[0], Tensor):
+        return structure[0]
+    found = (leaf for leaf in leaves((structure, kwargs)) if isinstance(leaf, Tensor))
+    return next(found, None)
 
 
 def _tensors(structure: Any) -> Iterable[Tensor]:

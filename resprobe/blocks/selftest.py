@@ -11,13 +11,12 @@ import torch
 
 from resprobe.blocks.discover import unchanged
 from resprobe.blocks.intervene import Pass, Runner
-from resprobe.blocks.program import record
+from resprobe.blocks.program import record, unfused
+from resprobe.blocks.structure import leaves
 from resprobe.errors import InputError, ViolationError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from resprobe.blocks.block import Block
 
 
 class SelfTest(NamedTuple):
@@ -26,11 +25,14 @@ class SelfTest(NamedTuple):
     Attributes:
         checks: check to outcome.
         unrepeatable: what the model does not give twice even without the instrument, so that it
-            could not be checked.
+            could not be checked, with the largest difference.
+        notes: what else is to be known of the checks: which could not be made and why, and how
+            much the model's output changes when its fused layers run unfused.
     """
 
     checks: dict[str, bool]
     unrepeatable: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def self_test(
@@ -38,7 +40,7 @@ def self_test(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None = None,
     *,
-    replays: bool = True,
+    training: bool = False,
 ) -> SelfTest:
     """Check that recording changes nothing and that replay reproduces the model, to the bit.
 
@@ -46,40 +48,28 @@ def self_test(
         model: an eager module.
         args: its positional arguments, of a few samples.
         kwargs: its keyword arguments.
-        replays: check interventions too; recording while training needs none.
+        training: for recording while training: no interventions, but it must run backward.
 
     Returns:
         The checks: outputs, gradients, buffers and random state with recording on and off, in
-        evaluation and in training mode; replay after every block; an intervention that puts the
-        recorded sum in its own place; parameters, modes and hook counts.
+        evaluation and in training mode, and outputs in evaluation mode without gradients; replay
+        after every block; an intervention that puts the recorded sum in its own place; parameters,
+        modes and hook counts.
 
     Raises:
-        InputError: the model can't be run forward and backward on these arguments.
+        InputError: the model can't be run on these arguments, or for training not backward.
     """
-    kwargs = kwargs or {}
+    test = _Test(model, args, dict(kwargs or {}), training=training)
     before = _state(model)
-    checks: dict[str, bool] = {}
-    unrepeatable = []
-    for mode in ("eval", "train"):
-        with _mode(model, training=mode == "train"):
-            bare, again = (_gradients(model, lambda: model(*args, **kwargs)) for _ in range(2))
-            seen = _gradients(model, lambda: record(model, args, kwargs, keep=()).result)
-        for name in ("output", "gradients", "buffers", "random state"):
-            if _equal(bare[name], again[name]):
-                checks[f"{name} unchanged in {mode} mode"] = _equal(bare[name], seen[name])
-            else:
-                unrepeatable.append(f"{name} in {mode} mode")
-    if replays:
-        with _mode(model, training=False), unchanged(model), torch.no_grad():
-            whole = Runner(model, args, kwargs).run(args, branches=True)
-            checks["replay reproduces the output"] = _replays(whole)
-            for block in whole.blocks:
-                whole.lesion(block)
-            checks["a lesion leaves the recording alone"] = _replays(whole)
+    test.compare("eval")
+    test.compare("train")
+    test.compare_without_gradients()
+    if not training:
+        test.replay()
     after = _state(model)
     for name, value in before.items():
-        checks[f"{name} left as they were"] = _equal(value, after[name])
-    return SelfTest(checks, tuple(unrepeatable))
+        test.checks[f"{name} left as they were"] = _equal(value, after[name])
+    return SelfTest(test.checks, tuple(test.unrepeatable), tuple(test.notes))
 
 
 def prove(
@@ -87,16 +77,17 @@ def prove(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None = None,
     *,
-    replays: bool = True,
+    training: bool = False,
 ) -> str:
     """Run `self_test` and give one line to store with the measurements.
 
     A model that does not repeat itself is reported with a Python warning.
 
     Raises:
+        InputError: the model can't be run on these arguments.
         ViolationError: a check does not hold; it is named.
     """
-    checks, unrepeatable = self_test(model, args, kwargs, replays=replays)
+    checks, unrepeatable, notes = self_test(model, args, kwargs, training=training)
     failed = [name for name, holds in checks.items() if not holds]
     if failed:
         raise ViolationError(
@@ -113,43 +104,142 @@ def prove(
             stacklevel=2,
         )
         proof += f"; not repeatable by itself: {what}"
-    return proof
+    return proof + "".join(f"; {note}" for note in notes)
+
+
+class _Test:
+    """A self-test in progress."""
+
+    def __init__(
+        self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, training: bool
+    ) -> None:
+        self.checks: dict[str, bool] = {}
+        self.unrepeatable: list[str] = []
+        self.notes: list[str] = []
+        self._model, self._args, self._kwargs = model, args, kwargs
+        self._training = training
+
+    def _bare(self) -> Any:
+        return self._model(*self._args, **self._kwargs)
+
+    def _recorded(self) -> Any:
+        return record(self._model, self._args, self._kwargs, keep=()).result
+
+    def compare(self, mode: str) -> None:
+        """Compare what a pass forward and backward gives with and without recording."""
+        with _mode(self._model, training=mode == "train"):
+            try:
+                bare, again = (_traces(self._model, self._bare) for _ in range(2))
+            except Exception as error:
+                if mode == "eval" or self._training:
+                    raise InputError(
+                        f"the model can't be run on a few samples ({first_line(error)}), so the "
+                        "instrument can't be proven on it; give it inputs of the shape and type "
+                        "that it takes."
+                    ) from error
+                self.notes.append(f"not checked in train mode, which fails: {first_line(error)}")
+                return
+            seen = _traces(self._model, self._recorded)
+        for name, value in bare.items():
+            repeated, recorded = again[name], seen[name]
+            if value is None or repeated is None:
+                self._require_no_gradients(mode)
+                self.notes.append(f"no {name} in {mode} mode to check")
+            elif not _equal(value, repeated):
+                gap = _difference(value, repeated)
+                self.unrepeatable.append(f"{name} in {mode} mode, by {gap}")
+            else:
+                holds = recorded is not None and _equal(value, recorded)
+                self.checks[f"{name} unchanged in {mode} mode"] = holds
+
+    def _require_no_gradients(self, mode: str) -> None:
+        """Refuse to record the training of a model that can't run backward."""
+        if self._training:
+            raise InputError(
+                f"the model can't be run forward and backward on a few samples in {mode} mode, so "
+                "the instrument can't be proven on it; give it arguments on which it trains."
+            )
+
+    def compare_without_gradients(self) -> None:
+        """Compare outputs where torch may fuse layers, which recording must not."""
+        check = "output unchanged in eval mode without gradients"
+        with _mode(self._model, training=False), torch.no_grad():
+            bare, again, seen = (
+                self._output(run) for run in (self._bare, self._bare, self._recorded)
+            )
+            if not _equal(bare, again):
+                return  # said already
+            self.checks[check] = _equal(bare, seen)
+            if not self.checks[check]:
+                with unfused():
+                    self.checks[check] = _equal(self._output(self._bare), seen)
+                if self.checks[check]:
+                    self.notes.append(
+                        "fused layers are measured unfused: the output differs by "
+                        f"{_difference(bare, seen)}"
+                    )
+
+    def replay(self) -> None:
+        """Check that interventions which change nothing change nothing."""
+        model, args, kwargs = self._model, self._args, self._kwargs
+        with _mode(model, training=False), unchanged(model), torch.no_grad():
+            whole = Runner(model, args, kwargs).run(args, states=True)
+            self.checks["replay reproduces the output"] = _replays(whole)
+            for block in whole.blocks:
+                whole.lesion(block)
+            self.checks["a lesion leaves the recording alone"] = _replays(whole)
+
+    def _output(self, run: Callable[[], Any]) -> list[Tensor]:
+        with unchanged(self._model):
+            return _flat(run())
+
+
+def first_line(error: BaseException) -> str:
+    """Give the first line of an error's message, or its kind where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _replays(whole: Pass) -> bool:
     """Whether a sum put in its own place gives the recorded output, for every block."""
     return all(
-        _equal(_flat(whole.replace_sum(block, _sum(whole, block))), _flat(whole.output))
+        _equal(_flat(whole.replace_sum(block, whole.total(block))), _flat(whole.output))
         for block in whole.blocks
     )
 
 
-def _sum(whole: Pass, block: Block) -> Tensor:
-    _, s, branch = whole.tensors(block)
-    if block.skip == "none":
-        return branch
-    return branch + s if block.branch_first else s + branch
+def _traces(model: nn.Module, forward: Callable[[], Any]) -> dict[str, list[Tensor] | None]:
+    """Run forward and backward once; give what must not change and undo what did.
 
-
-def _gradients(model: nn.Module, forward: Callable[[], Any]) -> dict[str, list[Tensor]]:
-    """Run forward and backward once; give what must not change and undo what did."""
+    There are no gradients where nothing is trained, or where the model can't run backward.
+    """
     parameters = [p for p in model.parameters() if p.requires_grad]
     with unchanged(model), torch.enable_grad():
-        try:
-            outputs = _flat(forward())
-            gradients = torch.autograd.grad(_some_loss(outputs), parameters, allow_unused=True)
-        except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(
-                f"the model can't be run forward and backward on a few samples ({reason}), so the "
-                "instrument can't be proven on it; give it arguments on which it trains."
-            ) from error
+        outputs = _flat(forward())
+        gradients: list[Tensor] | None = None
+        if parameters and any(out.requires_grad for out in outputs):
+            try:
+                found = torch.autograd.grad(_some_loss(outputs), parameters, allow_unused=True)
+                gradients = [gradient for gradient in found if gradient is not None]
+            except RuntimeError:
+                gradients = None
         return {
             "output": [out.detach() for out in outputs],
-            "gradients": [g for g in gradients if g is not None],
+            "gradients": gradients,
             "buffers": [buffer.detach().clone() for buffer in model.buffers()],
             "random state": _random_states(model),
         }
+
+
+def _difference(first: list[Tensor], second: list[Tensor]) -> str:
+    """Say how far apart two lists of tensors are at most."""
+    if [t.shape for t in first] != [t.shape for t in second]:
+        return "their shapes"
+    gaps = [
+        float((a.double() - b.double()).abs().max())
+        for a, b in zip(first, second, strict=True)
+        if a.numel()
+    ]
+    return f"up to {max(gaps, default=0.0):.2g}"
 
 
 def _some_loss(outputs: list[Tensor]) -> Tensor:
@@ -196,13 +286,7 @@ def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 
 
 def _flat(output: Any) -> list[Tensor]:
-    if isinstance(output, torch.Tensor):
-        return [output]
-    if isinstance(output, dict):
-        return [tensor for item in output.values() for tensor in _flat(item)]
-    if isinstance(output, tuple | list):
-        return [tensor for item in output for tensor in _flat(item)]
-    return []
+    return [leaf for leaf in leaves(output) if isinstance(leaf, torch.Tensor)]
 
 
 def _equal(first: list[Tensor], second: list[Tensor]) -> bool:

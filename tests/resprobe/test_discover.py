@@ -103,7 +103,8 @@ class Sums(nn.Module):
             "average of branches": lambda: 0.5 * self.point(x) + 0.5 * self.other(x),
             "two deep branches": lambda: self.first(x) + self.second(x),
             "no parameters": lambda: x + F.relu(x),
-            "with a factor": lambda: torch.add(x, self.first(x), alpha=2),
+            "a scaled skip": lambda: torch.add(self.first(x), x, alpha=2),
+            "two maps of one input": lambda: self.point(x) + self.first(x),
         }[self.kind]()
 
 
@@ -116,7 +117,8 @@ class Sums(nn.Module):
         ("average of branches", "average of branches"),
         ("two deep branches", "neither operand"),
         ("no parameters", "neither operand"),
-        ("with a factor", "alpha"),
+        ("a scaled skip", "a difference"),
+        ("two maps of one input", "average of branches or an adapter"),
     ],
 )
 def test_sums_that_are_no_blocks_are_refused_with_the_reason(kind, reason):

@@ -4,8 +4,6 @@ from nets import STYLES, linear_stack, post_activation, trained_looking
 
 from resprobe import registry
 from resprobe.blocks.intervene import Runner, shortcut_of
-from resprobe.blocks.selftest import prove, self_test
-from resprobe.errors import ViolationError
 
 NETS = [
     {},
@@ -171,60 +169,3 @@ def test_the_plain_shortcut_subsamples_and_pads_on_both_sides():
     assert torch.equal(s[:, quarter:-quarter], x[:, :, ::2, ::2])
     assert not s[:, :quarter].any()
     assert not s[:, -quarter:].any()
-
-
-def test_a_batch_on_which_the_control_flow_differs_is_refused():
-    class Guarded(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear = torch.nn.Linear(3, 3)
-
-        def forward(self, x):
-            x = x + self.linear(x)
-            return x * 2 if bool(x.abs().max() > 100) else x.relu()
-
-    net = Guarded().eval()
-    with torch.no_grad():
-        runner = Runner(net, torch.zeros(1, 3))
-        with pytest.raises(ViolationError, match="control flow"):
-            runner.run(torch.full((1, 3), 1e6))
-
-
-@pytest.mark.parametrize("arguments", NETS, ids=str)
-def test_the_self_test_holds_on_bundled_nets(arguments):
-    net = cifar_resnet(**arguments).train()
-    checks, unrepeatable = self_test(net, (batch(4),))
-    assert not unrepeatable
-    assert len(checks) == 15
-    assert all(checks.values()), [name for name, holds in checks.items() if not holds]
-
-
-def test_a_model_that_is_not_the_same_twice_is_reported_as_that():
-    class Counting(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.linear = torch.nn.Linear(3, 3)
-            self.calls = 0
-
-        def forward(self, x):
-            self.calls += 1
-            return x + self.calls * self.linear(x)
-
-    with pytest.warns(UserWarning, match="does not give the same twice"):
-        proof = prove(Counting(), (torch.randn(2, 3),))
-    assert "not repeatable by itself: output in eval mode, gradients in eval mode" in proof
-
-
-def test_the_self_test_finds_a_recorder_that_changes_the_gradients(monkeypatch):
-    from resprobe.blocks import selftest
-
-    honest = selftest.record
-
-    def crooked(model, args, kwargs, keep):
-        program = honest(model, args, kwargs, keep=keep)
-        program.result = program.result * 1.0000001
-        return program
-
-    monkeypatch.setattr(selftest, "record", crooked)
-    with pytest.raises(ViolationError, match="self-test failed"):
-        prove(cifar_resnet(), (batch(2),))

@@ -6,7 +6,9 @@ import torch
 from nets import STYLES, post_activation, trained_looking
 from torch import nn
 
+from resprobe.blocks.operations import ControlFlowChanged
 from resprobe.blocks.program import record
+from resprobe.blocks.structure import Ref
 from resprobe.errors import InputError, ViolationError
 
 X = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -27,26 +29,26 @@ def test_replay_from_any_operation_gives_the_output_to_the_bit(net):
         expected = net(X)
         program = record(net, (X,))
         for start in range(len(program.operations) + 1):
-            assert torch.equal(program.replay(start, {}), expected), start
+            assert torch.equal(program.replay({}, start=start), expected), start
         # and once more: a replay overwrites nothing that was kept
-        assert torch.equal(program.replay(0, {}), expected)
+        assert torch.equal(program.replay({}, start=0), expected)
 
 
 def test_keeping_only_what_is_live_is_enough_to_replay(net):
     with torch.no_grad():
         first = record(net, (X[:1],))
         start = len(first.operations) // 2
-        program = record(net, (X,), keep=first.live(start))
+        program = record(net, (X,), keep=first.needs({}, start=start))
         assert program.structure() == first.structure()
-        assert set(program.kept) <= first.live(start)
-        assert torch.equal(program.replay(start, {}), net(X))
+        assert set(program.kept) <= first.needs({}, start=start)
+        assert torch.equal(program.replay({}, start=start), net(X))
 
 
 def test_replay_refuses_values_that_were_not_kept(net):
     with torch.no_grad():
         program = record(net, (X,), keep=())
         with pytest.raises(ViolationError, match="was not kept"):
-            program.replay(len(program.operations) // 2, {})
+            program.replay({}, start=len(program.operations) // 2)
 
 
 def test_values_that_are_overwritten_later_are_kept_as_they_were():
@@ -64,7 +66,80 @@ def test_values_that_are_overwritten_later_are_kept_as_they_were():
     expected = torch.tensor([[21.0, 3.0, 3.0]] * 2)
     assert torch.equal(program.result, expected)
     for start in range(len(program.operations)):
-        assert torch.equal(program.replay(start, {}), expected)
+        assert torch.equal(program.replay({}, start=start), expected)
+
+
+def test_a_change_shows_through_every_tensor_on_its_storage():
+    class Aliases(nn.Module):
+        def forward(self, x):
+            y = x + 1
+            flat = y.view(-1)
+            y += x * 3
+            return flat * 1, y * 1
+
+    x = torch.ones(2, 2)
+    program = record(Aliases(), (x,))
+    write = next(op for op in program.operations if op.renames)
+    start, total = write.args[0].value, write.result.value
+    assert torch.equal(program.result[0], torch.full((4,), 5.0))
+    for change in (Ref(start), torch.full((2, 2), 2.0)):
+        flat, square = program.replay({total: change})
+        assert torch.equal(flat, torch.full((4,), 2.0))
+        assert torch.equal(square, torch.full((2, 2), 2.0))
+    assert torch.equal(program.kept[start], torch.full((2, 2), 2.0))
+    assert torch.equal(program.kept[total], torch.full((2, 2), 5.0))
+
+
+def test_what_stands_in_for_a_value_survives_that_it_is_overwritten():
+    class Overwrites(nn.Module):
+        def forward(self, x):
+            s = x + 1
+            total = s + x * 3
+            total.mul_(10)  # if s stands in for the total, s itself must stay
+            return total + s
+
+    program = record(Overwrites(), (torch.ones(2),))
+    s, total = (op.writes[0] for op in program.operations[:3] if "add" in str(op.function))
+    assert torch.equal(program.replay({total: Ref(s)}), torch.full((2,), 22.0))
+
+
+def test_a_number_that_python_read_stops_a_replay_that_changes_it():
+    class Guarded(nn.Module):
+        def forward(self, x):
+            y = x * 2
+            return y * 3 if float(y.sum()) > 1 else y * 5
+
+    program = record(Guarded(), (torch.ones(2),))
+    made = program.operations[0].writes[0]
+    assert torch.equal(program.replay({made: torch.tensor([2.0, 2.0])}), torch.full((2,), 6.0))
+    with pytest.raises(ControlFlowChanged):
+        program.replay({made: torch.zeros(2)})
+
+
+def test_what_is_not_asked_for_is_not_run():
+    class Sides(nn.Module):
+        def forward(self, x):
+            y = x * 2
+            return y.relu(), y.sigmoid()
+
+    program = record(Sides(), (torch.ones(2),))
+    made = program.operations[0].writes[0]
+    ran = []
+    for op in program.operations:
+        op.function = _noting(op.function, ran)
+    program.replay({made: torch.zeros(2)}, output=program.output[0])
+    assert ["relu" in str(function) for function in ran] == [True]
+
+
+def _noting(function, ran):
+    class Noting:
+        is_view = function.is_view
+
+        def __call__(self, *args, **kwargs):
+            ran.append(function)
+            return function(*args, **kwargs)
+
+    return Noting()
 
 
 def test_an_in_place_write_gives_every_alias_a_new_value():
@@ -94,8 +169,9 @@ def test_an_intervention_takes_the_place_of_a_value():
             if "relu" in str(op.function)
         )
         other = torch.randn(3, 4, dtype=torch.float64)
-        replayed = program.replay(hidden[0] + 1, {hidden[1]: other})
+        replayed = program.replay({hidden[1]: other}, start=hidden[0] + 1)
         assert torch.equal(replayed, net[2](other))
+        assert torch.equal(program.replay({hidden[1]: other}), net[2](other))
 
 
 def test_nothing_is_left_on_the_model_also_when_its_forward_raises():
@@ -125,12 +201,11 @@ def test_tensors_that_are_not_kept_are_freed():
     with torch.no_grad():
         record(net, (X,))
         gc.collect()
+        before = {id(o) for o in gc.get_objects() if type(o) is torch.Tensor}
         program = record(net, (X,), keep=())
         assert not program.kept
-        alive = [
-            o for o in gc.get_objects() if type(o) is torch.Tensor and o.shape[1:] == (4, 8, 8)
-        ]
-        assert not alive
+        alive = [o for o in gc.get_objects() if type(o) is torch.Tensor and id(o) not in before]
+        assert all(o is program.result for o in alive)
 
 
 def test_data_dependent_control_flow_is_recorded_as_it_ran():
