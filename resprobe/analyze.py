@@ -211,11 +211,12 @@ def _node(tree: xr.DataTree, families: Sequence[str], path: Path) -> tuple[int |
 
 
 def _remedy(path: Path, tree: xr.DataTree, absent: Sequence[str]) -> str:
+    extra = _extra(absent)
     if path.is_dir():
-        return f"run `resprobe collect {path}`."
+        return f"run `resprobe collect {path}{extra}`."
     run = enclosing_run(path)
     if run is not None:
-        return f"run `resprobe collect {run}`, then `resprobe analyze {run}`."
+        return f"run `resprobe collect {run}{extra}`, then `resprobe analyze {run}`."
     if any("/" in node.path.strip("/") for node in tree.leaves):
         return "run `resprobe collect` on the run that it was exported from, and export it again."
     from resprobe.quantities.quantity import of_family
@@ -224,4 +225,16 @@ def _remedy(path: Path, tree: xr.DataTree, absent: Sequence[str]) -> str:
     asked = " ".join(f"--quantity +{name}" for name in names)
     return (
         f"run `resprobe collect --model … --weights … --data … {asked} -o {path}` with its model."
+    )
+
+
+def _extra(families: Sequence[str]) -> str:
+    """Give the options of `collect` for families that no usual preset measures."""
+    from resprobe.quantities.quantity import of_family
+
+    asked = [of_family(family) for family in families]
+    return "".join(
+        f" --quantity +{quantities[0].name}"
+        for quantities in asked
+        if quantities and not any(quantity.standard for quantity in quantities)
     )

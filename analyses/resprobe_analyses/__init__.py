@@ -3,4 +3,7 @@
 An analysis reads what was collected and gives a dataset, figures, a verdict and plain sentences.
 """
 
-ENTRIES = {"lesion": "resprobe_analyses.lesion:ANALYSIS"}
+ENTRIES = {
+    "lesion": "resprobe_analyses.lesion:ANALYSIS",
+    "spans": "resprobe_analyses.spans:ANALYSIS",
+}

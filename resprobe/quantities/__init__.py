@@ -15,6 +15,16 @@ ENTRIES = {
     "lesion_error": "resprobe.quantities.lesion:LESION_ERROR",
     "lesion_loss": "resprobe.quantities.lesion:LESION_LOSS",
     "lesion_correct": "resprobe.quantities.lesion:LESION_CORRECT",
+    "block_influence": "resprobe.quantities.influence:BLOCK_INFLUENCE",
+    "angular_distance": "resprobe.quantities.angular_distance:ANGULAR_DISTANCE",
+    "angular_distance_last": "resprobe.quantities.angular_distance:ANGULAR_DISTANCE_LAST",
+    "mean_angular_distance": "resprobe.quantities.angular_distance:MEAN_ANGULAR_DISTANCE",
+    "mean_angular_distance_stderr": (
+        "resprobe.quantities.angular_distance:MEAN_ANGULAR_DISTANCE_STDERR"
+    ),
+    "span_lesion_error": "resprobe.quantities.lesion_span:SPAN_LESION_ERROR",
+    "span_lesion_loss": "resprobe.quantities.lesion_span:SPAN_LESION_LOSS",
+    "span_lesion_correct": "resprobe.quantities.lesion_span:SPAN_LESION_CORRECT",
     "branch_gradient_norm": "resprobe.quantities.training:BRANCH_GRADIENT_NORM",
     "gradient_norm": "resprobe.quantities.training:GRADIENT_NORM",
     "update_norm": "resprobe.quantities.training:UPDATE_NORM",

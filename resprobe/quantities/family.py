@@ -33,13 +33,20 @@ class Measurement(Protocol):
     """
 
     sees_blocks: bool  # whether `see` is called
+    sees_outputs: bool  # whether `see_output` is called
     needs_replays: bool  # whether `rows` intervenes
+    needs_states: bool  # whether `rows` asks for the blocks' inputs and outputs
+    # The per-sample variables, beside `label`, that `add` takes; they are read back on resuming.
+    counted: tuple[str, ...]
 
     def group(self) -> Group:
         """Give the layout of the family's group."""
 
     def see(self, block: Block, x: Tensor, s: Tensor, branch: Tensor) -> None:
         """Take x, s and G of a block while a batch runs; before `rows`, in order."""
+
+    def see_output(self, block: Block, x: Tensor, x_out: Tensor) -> None:
+        """Take x and I(s + G) of a block, likewise."""
 
     def rows(self, whole: Pass, labels: Tensor) -> dict[str, Tensor]:
         """Give every per-sample variable of one batch, `(sample, …)`."""

@@ -68,7 +68,10 @@ class Lesion:
     """
 
     sees_blocks = False
+    sees_outputs = False
     needs_replays = True
+    needs_states = False
+    counted = ("correct", "lesion_correct")
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:
         del model
@@ -85,6 +88,9 @@ class Lesion:
 
     def see(self, block: Block, x: Tensor, s: Tensor, branch: Tensor) -> None:
         """Take nothing: a lesion needs no tensor of a branch."""
+
+    def see_output(self, block: Block, x: Tensor, x_out: Tensor) -> None:
+        """Take nothing."""
 
     def rows(self, whole: Pass, labels: Tensor) -> dict[str, Tensor]:
         """Give loss and correctness, whole `(sample,)` and lesioned `(sample, block)`."""

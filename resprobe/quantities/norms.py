@@ -124,7 +124,10 @@ class Norms:
     """Measures the family `norms`: block norms, loss, margin and errors of the whole network."""
 
     sees_blocks = True
+    sees_outputs = False
     needs_replays = False
+    needs_states = False
+    counted = ("correct",)
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:
         self._model, self._blocks, self._classes = model, blocks, classes
@@ -138,6 +141,9 @@ class Norms:
     def see(self, block: Block, x: Tensor, s: Tensor, branch: Tensor) -> None:
         """Take the norms of a block."""
         self._seen.append(block_norms(x, s, branch))
+
+    def see_output(self, block: Block, x: Tensor, x_out: Tensor) -> None:
+        """Take nothing."""
 
     def rows(self, whole: Pass, labels: Tensor) -> dict[str, Tensor]:
         """Give norms `(sample, block)` and loss, margin, correctness `(sample,)` of a batch."""

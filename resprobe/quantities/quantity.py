@@ -30,6 +30,8 @@ class Quantity:
             batch at each recorded step.
         measured_by: `"module:object"` of the family's `Measurement`, "" for what is recorded
             while training only.
+        standard: whether the presets `economy` and `standard` measure it, where its cost class
+            is among theirs; `full` measures all.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Quantity:
     estimate: bool = False
     while_training: bool = False
     measured_by: str = ""
+    standard: bool = True
 
     def attributes(self) -> dict[str, str]:
         """Give the attributes of the stored variable (CF style)."""

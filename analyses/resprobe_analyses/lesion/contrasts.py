@@ -10,12 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from resprobe_analyses import statistics
-from resprobe_analyses.lesion.effects import (
-    Estimate,
-    GroupEffect,
-    changes,
-    estimate_change,
-)
+from resprobe_analyses.estimates import Estimate, estimate_change
+from resprobe_analyses.lesion.effects import GroupEffect, changes
 from resprobe_analyses.lesion.networks import Network
 
 Floats = npt.NDArray[np.float64]

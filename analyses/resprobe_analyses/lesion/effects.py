@@ -9,38 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from resprobe_analyses import statistics
-from resprobe_analyses.lesion.networks import Group, Layout, Network
+from resprobe_analyses.estimates import LEVEL, Estimate, estimate_change, estimate_fraction
+from resprobe_analyses.lesion.networks import Group, Network
+from resprobe_analyses.reading import Layout
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-LEVEL = 0.95
 SEED = 0  # of the permutations; the analysis gives the same numbers every time
 PREDICTORS = ("branch_shortcut_ratio", "weight_norm")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number, or one per block, with its 95 % interval.
-
-    Attributes:
-        value: shape () or (block,).
-        low: lower bound, same shape; NaN where there is no interval.
-        high: upper bound, same shape.
-        over: what the interval is over: "images" (these networks) or "seeds" (the training).
-        networks: how many networks are behind it.
-    """
-
-    value: Floats
-    low: Floats
-    high: Floats
-    over: str
-    networks: int
-
-    @property
-    def direction(self) -> int:
-        """+1 or −1 where the whole interval lies above or below 0, else 0 (scalars only)."""
-        return int(self.low > 0) - int(self.high < 0)
 
 
 @dataclass(frozen=True)
@@ -126,42 +103,6 @@ def effects(groups: Sequence[Group]) -> tuple[GroupEffect, ...]:
 def changes(network: Network) -> Floats:
     """Give wrong after the lesion minus wrong before, in {−1, 0, 1}, shape (image, block)."""
     return network.lesion_wrong.astype(np.float64) - network.whole_wrong[:, None]
-
-
-def estimate_change(values: Floats, parts: int = 1) -> Estimate:
-    """Average paired differences over networks, with an interval over seeds or over images.
-
-    Args:
-        values: shape (network, image) or (network, image, block), in [−2, 2].
-        parts: how many binary differences each entry is the mean of.
-
-    Returns:
-        Over seeds from five networks on, else over images for these networks.
-    """
-    networks = values.shape[0]
-    by_seed = statistics.student_interval(values.mean(axis=1), LEVEL)
-    if by_seed is not None:
-        return Estimate(*by_seed, over="seeds", networks=networks)
-    over_images = statistics.mean_change_interval(values.mean(axis=0), parts * networks, LEVEL)
-    return Estimate(*over_images, over="images", networks=networks)
-
-
-def estimate_fraction(values: Floats) -> Estimate:
-    """Average shares of errors over networks, with an interval over seeds or over images.
-
-    Args:
-        values: shape (network, image), in [0, 1].
-
-    Returns:
-        Over seeds from five networks on, else over images for these networks.
-    """
-    by_seed = statistics.student_interval(values.mean(axis=1), LEVEL)
-    if by_seed is not None:
-        mean, low, high = by_seed
-        cut = np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
-        return Estimate(mean, *cut, over="seeds", networks=values.shape[0])
-    mean, low, high = map(np.asarray, statistics.mean_fraction_interval(values.mean(axis=0), LEVEL))
-    return Estimate(mean, low, high, over="images", networks=values.shape[0])
 
 
 def network_effect(network: Network) -> NetworkEffect:

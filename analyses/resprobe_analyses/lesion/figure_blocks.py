@@ -14,8 +14,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from resprobe_analyses import style
 from resprobe_analyses.lesion.effects import GroupEffect
-from resprobe_analyses.lesion.networks import Layout
 from resprobe_analyses.lesion.series import RATIO_LABEL, Series, put_title, series_of
+from resprobe_analyses.reading import Layout
 
 Floats = npt.NDArray[np.float64]
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from resprobe_analyses.estimates import LEVEL, correlation_json, estimate_json, number_json
 from resprobe_analyses.lesion.contrasts import Contrast
-from resprobe_analyses.lesion.effects import LEVEL, PREDICTORS, Estimate, GroupEffect, NetworkEffect
+from resprobe_analyses.lesion.effects import PREDICTORS, GroupEffect, NetworkEffect
 
 ALPHA = 1 - LEVEL
 
@@ -64,7 +65,7 @@ def _network(member: NetworkEffect, group: GroupEffect) -> dict[str, Any]:
         "seed": net.seed,
         "step": net.step,
         "images_left_out": net.images_left_out,
-        "test_error": _estimate(member.test_error),
+        "test_error": estimate_json(member.test_error),
         "chance_error": member.chance_error,
         "interpretable": member.interpretable,
     }
@@ -72,7 +73,9 @@ def _network(member: NetworkEffect, group: GroupEffect) -> dict[str, Any]:
         return base
     base["changed_blocks"] = [net.names[index] for index in changed_blocks(member)]
     base["blocks"] = [_block(member, index) for index in range(len(net.names))]
-    base["rank_correlations"] = {name: _correlation(member, name) for name in PREDICTORS}
+    base["rank_correlations"] = {
+        name: correlation_json(member.correlations[name]) for name in PREDICTORS
+    }
     return base
 
 
@@ -82,25 +85,11 @@ def _block(member: NetworkEffect, index: int) -> dict[str, Any]:
         "block": net.names[index],
         "stage": int(net.layout.stage[index]),
         "transition": bool(net.layout.transition[index]),
-        "error_increase": _number(increase.value[index]),
-        "interval": [_number(increase.low[index]), _number(increase.high[index])],
-        "p": _number(member.p_value[index]),
-        "p_holm": _number(member.p_holm[index]),
-        "branch_shortcut_ratio": _number(member.ratio.value[index]),
-    }
-
-
-def _correlation(member: NetworkEffect, name: str) -> dict[str, Any]:
-    found = member.correlations[name]
-    return {
-        "value": _number(found.value),
-        "interval": [_number(found.low), _number(found.high)],
-        "over": "blocks",
-        "p": _number(found.p_value),
-        "p_exact": found.exact,
-        "random": [_number(bound) for bound in found.random_range(LEVEL)],
-        "blocks": found.items,
-        "stages": found.strata,
+        "error_increase": number_json(increase.value[index]),
+        "interval": [number_json(increase.low[index]), number_json(increase.high[index])],
+        "p": number_json(member.p_value[index]),
+        "p_holm": number_json(member.p_holm[index]),
+        "branch_shortcut_ratio": number_json(member.ratio.value[index]),
     }
 
 
@@ -113,17 +102,17 @@ def _group(group: GroupEffect) -> dict[str, Any]:
     if not group.used:
         return found
     found |= {
-        "test_error": _estimate(group.test_error),
-        "within_stage_increase": _estimate(group.within),
-        "transition_increase": _estimate(group.transition),
-        "transition_minus_within_stage": _estimate(group.transition_excess),
-        "within_stage_lesion_error": _estimate(group.lesion_error),
+        "test_error": estimate_json(group.test_error),
+        "within_stage_increase": estimate_json(group.within),
+        "transition_increase": estimate_json(group.transition),
+        "transition_minus_within_stage": estimate_json(group.transition_excess),
+        "within_stage_lesion_error": estimate_json(group.lesion_error),
     }
     if group.p_holm is not None:
         names = group.group.networks[0].names
         found["changed_blocks"] = [names[i] for i in np.flatnonzero(group.p_holm < ALPHA)]
     if group.correlations:
-        found["rank_correlations"] = {k: _estimate(v) for k, v in group.correlations.items()}
+        found["rank_correlations"] = {k: estimate_json(v) for k, v in group.correlations.items()}
     return found
 
 
@@ -133,7 +122,7 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
         "first": contrast.first.group.label,
         "second": contrast.second.group.label,
         "paired_seeds": list(contrast.seeds),
-        "difference": _estimate(contrast.mean),
+        "difference": estimate_json(contrast.mean),
         "outcome": "no difference seen",
     }
     if contrast.mean is not None and contrast.mean.direction:
@@ -142,18 +131,3 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
         names = contrast.first.group.networks[0].names
         found["blocks"] = [names[i] for i in np.flatnonzero(contrast.p_holm < ALPHA)]
     return found
-
-
-def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:
-    if estimate is None:
-        return None
-    return {
-        "value": _number(estimate.value),
-        "interval": [_number(estimate.low), _number(estimate.high)],
-        "over": estimate.over,
-        "networks": estimate.networks,
-    }
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None

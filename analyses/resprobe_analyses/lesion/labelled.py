@@ -9,16 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from resprobe_analyses.estimates import LEVEL, Estimate
+from resprobe_analyses.labelling import INTERVAL, Variables, attributes, number, strings
 from resprobe_analyses.lesion.contrasts import Contrast
-from resprobe_analyses.lesion.effects import (
-    LEVEL,
-    PREDICTORS,
-    Estimate,
-    GroupEffect,
-    NetworkEffect,
-)
-
-Variables = dict[str, tuple[tuple[str, ...], npt.NDArray[Any], dict[str, Any]]]
+from resprobe_analyses.lesion.effects import PREDICTORS, GroupEffect, NetworkEffect
 
 
 class Key(NamedTuple):
@@ -27,9 +21,6 @@ class Key(NamedTuple):
     dims: tuple[str, ...]
     name: str
     long_name: str
-
-
-INTERVAL = f"{LEVEL:.0%} interval of "
 
 
 def dataset(groups: Sequence[GroupEffect], compared: Sequence[Contrast]) -> xr.Dataset:
@@ -50,7 +41,7 @@ def dataset(groups: Sequence[GroupEffect], compared: Sequence[Contrast]) -> xr.D
     coordinates = _coordinates(groups, members)
     if compared:
         variables |= _contrast_variables(compared)
-        coordinates["contrast"] = ("contrast", _strings([one.label for one in compared]))
+        coordinates["contrast"] = ("contrast", strings([one.label for one in compared]))
     return xr.Dataset(
         variables,
         coords=coordinates,
@@ -71,33 +62,33 @@ def _coordinates(groups: Sequence[GroupEffect], members: Sequence[NetworkEffect]
     flag["flag_meanings"] = "no yes"
     group_of = [group.group.label for group in groups for _ in group.members]
     return {
-        "network": ("network", _strings([net.label for net in nets])),
-        "network_group": ("network", _strings(group_of), {"long_name": "group of the network"}),
+        "network": ("network", strings([net.label for net in nets])),
+        "network_group": ("network", strings(group_of), {"long_name": "group of the network"}),
         "seed": (
             "network",
             np.array([-1 if net.seed is None else net.seed for net in nets], dtype=np.int64),
-            _attributes("seed of the training, -1 where unknown"),
+            attributes("seed of the training, -1 where unknown"),
         ),
         "step": (
             "network",
             np.array([-1 if net.step is None else net.step for net in nets], dtype=np.int64),
-            _attributes("training step of the checkpoint, -1 where unknown"),
+            attributes("training step of the checkpoint, -1 where unknown"),
         ),
-        "group": ("group", _strings([group.group.label for group in groups])),
-        "block": ("block", _strings(named.names)),
-        "stage": ("block", layout.stage, _attributes("stage of the block")),
-        "index": ("block", layout.index, _attributes("position in the network")),
-        "index_in_stage": ("block", layout.index_in_stage, _attributes("position in the stage")),
+        "group": ("group", strings([group.group.label for group in groups])),
+        "block": ("block", strings(named.names)),
+        "stage": ("block", layout.stage, attributes("stage of the block")),
+        "index": ("block", layout.index, attributes("position in the network")),
+        "index_in_stage": ("block", layout.index_in_stage, attributes("position in the stage")),
         "transition": ("block", layout.transition.astype(np.int8), flag),
-        "predictor": ("predictor", _strings(PREDICTORS)),
-        "bound": ("bound", _strings(["low", "high"])),
+        "predictor": ("predictor", strings(PREDICTORS)),
+        "bound": ("bound", strings(["low", "high"])),
     }
 
 
 def _network_variables(members: Sequence[NetworkEffect]) -> Variables:
     nets, block, one = [member.network for member in members], ("network", "block"), ("network",)
     found: Variables = {
-        "chance_error": _number(one, [m.chance_error for m in members], "test error of chance"),
+        "chance_error": number(one, [m.chance_error for m in members], "test error of chance"),
         "interpretable": (
             one,
             np.array([m.interpretable for m in members], dtype=np.int8),
@@ -107,20 +98,20 @@ def _network_variables(members: Sequence[NetworkEffect]) -> Variables:
                 "long_name": "test error at most half of chance_error",
             },
         ),
-        "block_name": (block, _strings([net.names for net in nets]), {"long_name": "block"}),
-        "skip": (block, _strings([net.skips for net in nets]), {"long_name": "kind of skip"}),
-        "images_gained": _number(block, [m.gained for m in members], "images wrong by the lesion"),
-        "images_lost": _number(block, [m.lost for m in members], "images right by the lesion"),
-        "lesion_error": _number(
+        "block_name": (block, strings([net.names for net in nets]), {"long_name": "block"}),
+        "skip": (block, strings([net.skips for net in nets]), {"long_name": "kind of skip"}),
+        "images_gained": number(block, [m.gained for m in members], "images wrong by the lesion"),
+        "images_lost": number(block, [m.lost for m in members], "images right by the lesion"),
+        "lesion_error": number(
             block,
             [net.lesion_wrong.mean(axis=0) for net in nets],
             "test error without the branch of the block",
         ),
-        "mcnemar_p": _number(block, [m.p_value for m in members], "McNemar's exact test"),
-        "mcnemar_p_holm": _number(
+        "mcnemar_p": number(block, [m.p_value for m in members], "McNemar's exact test"),
+        "mcnemar_p_holm": number(
             block, [m.p_holm for m in members], "McNemar's exact test, adjusted over blocks (Holm)"
         ),
-        "weight_norm": _number(
+        "weight_norm": number(
             block, [net.weight_norm for net in nets], "L2 norm of the parameters of the branch"
         ),
     }
@@ -146,23 +137,23 @@ def _ranking_variables(members: Sequence[NetworkEffect]) -> Variables:
     dims = ("network", "predictor")
     name = "rank correlation with lesion_error_increase within stages"
     return {
-        "rank_correlation": _number(dims, [[c.value for c in row] for row in table], name),
-        "rank_correlation_interval": _number(
+        "rank_correlation": number(dims, [[c.value for c in row] for row in table], name),
+        "rank_correlation_interval": number(
             (*dims, "bound"),
             [[(c.low, c.high) for c in row] for row in table],
             f"{INTERVAL}the {name}, over blocks",
         ),
-        "rank_correlation_p": _number(
+        "rank_correlation_p": number(
             dims,
             [[c.p_value for c in row] for row in table],
             f"permutation test of the {name}",
         ),
-        "random_rank_correlation_interval": _number(
+        "random_rank_correlation_interval": number(
             (*dims, "bound"),
             [[c.random_range(LEVEL) for c in row] for row in table],
             f"range that holds {LEVEL:.0%} of random rankings' {name}",
         ),
-        "rank_correlation_blocks": _number(
+        "rank_correlation_blocks": number(
             dims, [[c.items for c in row] for row in table], f"blocks behind the {name}"
         ),
     }
@@ -172,12 +163,12 @@ def _group_variables(groups: Sequence[GroupEffect]) -> Variables:
     one, block, blocks = ("group",), ("group", "block"), groups[0].layout.stage.size
     over = [group.within or group.increase for group in groups]
     found: Variables = {
-        "group_networks": _number(
+        "group_networks": number(
             one, [len(group.used) for group in groups], "interpretable networks in the mean"
         ),
         "group_interval_over": (
             one,
-            _strings([estimate.over if estimate else "none" for estimate in over]),
+            strings([estimate.over if estimate else "none" for estimate in over]),
             {"long_name": "what the intervals of the group are over"},
         ),
     }
@@ -200,7 +191,7 @@ def _group_variables(groups: Sequence[GroupEffect]) -> Variables:
     for (name, estimates), meaning in zip(by_block.items(), meanings, strict=True):
         _put(found, Key(block, name, f"{meaning}, mean over networks"), estimates, blocks)
     adjusted = [np.full(blocks, np.nan) if g.p_holm is None else g.p_holm for g in groups]
-    found["group_p_holm"] = _number(
+    found["group_p_holm"] = number(
         block, adjusted, "t test over seeds, adjusted over blocks (Holm); from 5 seeds on"
     )
     means = [[(group.correlations or {}).get(name) for name in PREDICTORS] for group in groups]
@@ -208,8 +199,8 @@ def _group_variables(groups: Sequence[GroupEffect]) -> Variables:
     value, bounds = _stack(flat, None)
     dims, shape = ("group", "predictor"), (len(groups), len(PREDICTORS))
     text = "mean over seeds of the rank correlation within stages; from 5 seeds on"
-    found["group_rank_correlation"] = _number(dims, value.reshape(shape), text)
-    found["group_rank_correlation_interval"] = _number(
+    found["group_rank_correlation"] = number(dims, value.reshape(shape), text)
+    found["group_rank_correlation_interval"] = number(
         (*dims, "bound"), bounds.reshape(*shape, 2), INTERVAL + text
     )
     return found
@@ -222,13 +213,13 @@ def _contrast_variables(compared: Sequence[Contrast]) -> Variables:
     found: Variables = {
         "contrast_kind": (
             one,
-            _strings([contrast.kind for contrast in compared]),
+            strings([contrast.kind for contrast in compared]),
             {
                 "long_name": "blocks: difference of error increases; "
                 "plain: difference of test errors after a lesion"
             },
         ),
-        "contrast_p_holm": _number(block, adjusted, "adjusted over blocks (Holm)"),
+        "contrast_p_holm": number(block, adjusted, "adjusted over blocks (Holm)"),
     }
     meaning = "first group minus second"
     _put(
@@ -249,8 +240,8 @@ def _put(
     into: Variables, key: Key, estimates: Sequence[Estimate | None], blocks: int | None = None
 ) -> None:
     value, bounds = _stack(estimates, blocks)
-    into[key.name] = _number(key.dims, value, key.long_name)
-    into[f"{key.name}_interval"] = _number((*key.dims, "bound"), bounds, INTERVAL + key.long_name)
+    into[key.name] = number(key.dims, value, key.long_name)
+    into[f"{key.name}_interval"] = number((*key.dims, "bound"), bounds, INTERVAL + key.long_name)
 
 
 def _stack(
@@ -261,17 +252,3 @@ def _stack(
     values = np.stack([value for value, _, _ in filled])
     bounds = np.stack([np.stack([low, high], axis=-1) for _, low, high in filled])
     return values, bounds
-
-
-def _number(
-    dims: tuple[str, ...], values: Any, long_name: str
-) -> tuple[tuple[str, ...], npt.NDArray[Any], dict[str, Any]]:
-    return dims, np.asarray(values), _attributes(long_name)
-
-
-def _attributes(long_name: str) -> dict[str, Any]:
-    return {"units": "1", "long_name": long_name}
-
-
-def _strings(values: Any) -> npt.NDArray[Any]:
-    return np.asarray(values, dtype=str)

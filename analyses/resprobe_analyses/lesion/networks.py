@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from resprobe.errors import InputError
+from resprobe_analyses.reading import (
+    Layout,
+    check_classes,
+    check_seeds,
+    check_variables,
+    group_label,
+    layout_of,
+    shared_images,
+    unique,
+    values,
+)
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from resprobe.result import Input
 
 Floats = npt.NDArray[np.float64]
@@ -32,37 +38,6 @@ NEEDED = {
         "lesion_loss": ("sample", "block"),
     },
 }
-COORDINATES = ("block", "stage", "index", "index_in_stage", "skip", "transition", "sample", "label")
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where each block stands; equal for all inputs of one analysis.
-
-    Attributes:
-        stage: shape (block,).
-        index: position in the network, shape (block,).
-        index_in_stage: shape (block,).
-        transition: whether input and output shape differ, shape (block,).
-    """
-
-    stage: Integers
-    index: Integers
-    index_in_stage: Integers
-    transition: Flags
-
-    @property
-    def within(self) -> Flags:
-        """Blocks that keep their shape, shape (block,)."""
-        return ~self.transition
-
-    def same_as(self, other: Layout) -> bool:
-        """Tell whether both have as many blocks, in equal stages and of equal kind."""
-        return (
-            np.array_equal(self.stage, other.stage)
-            and np.array_equal(self.index_in_stage, other.index_in_stage)
-            and np.array_equal(self.transition, other.transition)
-        )
 
 
 @dataclass(frozen=True)
@@ -128,15 +103,15 @@ def read_groups(inputs: Sequence[Input]) -> tuple[Group, ...]:
     if not inputs:
         raise InputError("the analysis lesion needs at least one input; none was given.")
     for given in inputs:
-        _check_variables(given)
-    images = _shared_images(inputs, ["lesion"])
-    norm_images = _shared_images(inputs, ["lesion", "norms"])
-    labels = _unique([given.label for given in inputs])
+        check_variables(given, NEEDED, "lesion")
+    images = shared_images(inputs, ["lesion"])
+    norm_images = shared_images(inputs, ["lesion", "norms"])
+    labels = unique([given.label for given in inputs])
     networks = [
         _read(given, label, images, norm_images)
         for given, label in zip(inputs, labels, strict=True)
     ]
-    _check_classes(networks)
+    check_classes(networks)
     _check_blocks(networks)
     keys = list(dict.fromkeys(given.group for given in inputs))
     members = [
@@ -144,74 +119,9 @@ def read_groups(inputs: Sequence[Input]) -> tuple[Group, ...]:
         for key in keys
     ]
     for group in members:
-        _check_group(group)
-    names = _unique([group_label([net.label for net in group]) for group in members])
+        check_seeds(group)
+    names = unique([group_label([net.label for net in group]) for group in members])
     return tuple(Group(name, tuple(group)) for name, group in zip(names, members, strict=True))
-
-
-def group_label(labels: Sequence[str]) -> str:
-    """Shorten the labels of a group to what they share, without a trailing `seed`.
-
-    Args:
-        labels: of the group's networks, at least one.
-
-    Returns:
-        `"h1"` for `["h1-seed0", "h1-seed1"]`; a single label as it is; where nothing is shared,
-        the first label and "etc.".
-    """
-    if len(labels) == 1:
-        return labels[0]
-    split = [re.split(r"([-_. ]+|(?<=\D)(?=\d))", label) for label in labels]
-    shared = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*split, strict=False))
-    common = "".join(parts[0] for parts in shared)
-    return re.sub(r"[-_. ]*(seed)?[-_. ]*$", "", common) or f"{labels[0]} etc."
-
-
-def _unique(labels: Sequence[str]) -> list[str]:
-    seen: dict[str, int] = {}
-    unique = []
-    for label in labels:
-        seen[label] = seen.get(label, 0) + 1
-        unique.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
-    return unique
-
-
-def _check_variables(given: Input) -> None:
-    for family, variables in NEEDED.items():
-        if family not in given.families:
-            raise InputError(
-                f"{given.label} has no family {family!r}, which the analysis lesion reads; "
-                "collect it first with `resprobe collect`."
-            )
-        data = given.families[family]
-        for name, dims in variables.items():
-            if name not in data or set(data[name].dims) != set(dims):
-                raise InputError(
-                    f"{given.label}: the family {family!r} has no variable {name!r} with the "
-                    f"dimensions {', '.join(dims)}; collect it again."
-                )
-        for name in COORDINATES:
-            if name not in data.coords:
-                raise InputError(
-                    f"{given.label}: the family {family!r} has no coordinate {name!r}; collect it "
-                    "again."
-                )
-
-
-def _shared_images(inputs: Sequence[Input], families: Sequence[str]) -> Integers:
-    sets = [
-        np.asarray(given.families[family]["sample"].values, dtype=np.int64)
-        for given in inputs
-        for family in families
-    ]
-    shared = reduce(np.intersect1d, sets)
-    if not shared.size:
-        who = ", ".join(given.label for given in inputs)
-        raise InputError(
-            f"no test image is in all of the families {' and '.join(families)} of {who}; collect "
-            "them with the same --samples and --sample-seed."
-        )
-    return np.asarray(shared, dtype=np.int64)
 
 
 def _read(given: Input, label: str, images: Integers, norm_images: Integers) -> Network:
@@ -225,45 +135,23 @@ def _read(given: Input, label: str, images: Integers, norm_images: Integers) -> 
     recorded = lesion.sizes["sample"]
     lesion = lesion.sel(sample=images)
     norms = norms.sel(sample=norm_images, block=list(names))
-    whole_loss = _values(lesion, "test_loss", "sample").astype(np.float64)
-    lesion_loss = _values(lesion, "lesion_loss", "sample", "block").astype(np.float64)
+    whole_loss = values(lesion, "test_loss", "sample").astype(np.float64)
+    lesion_loss = values(lesion, "lesion_loss", "sample", "block").astype(np.float64)
     return Network(
         label=label,
         seed=given.seed,
         step=given.step,
         names=names,
         skips=tuple(str(skip) for skip in lesion["skip"].values),
-        layout=_layout(lesion),
+        layout=layout_of(lesion),
         classes=lesion["label"].values.astype(np.int64),
-        whole_wrong=_values(lesion, "correct", "sample") == 0,
-        lesion_wrong=_values(lesion, "lesion_correct", "sample", "block") == 0,
+        whole_wrong=values(lesion, "correct", "sample") == 0,
+        lesion_wrong=values(lesion, "lesion_correct", "sample", "block") == 0,
         loss_increase=lesion_loss - whole_loss[:, None],
-        ratio=_values(norms, "branch_shortcut_ratio", "sample", "block").astype(np.float64),
-        weight_norm=_values(norms, "weight_norm", "block").astype(np.float64),
+        ratio=values(norms, "branch_shortcut_ratio", "sample", "block").astype(np.float64),
+        weight_norm=values(norms, "weight_norm", "block").astype(np.float64),
         images_left_out=recorded - images.size,
     )
-
-
-def _values(data: xr.Dataset, name: str, *dims: str) -> npt.NDArray[np.generic]:
-    return np.asarray(data[name].transpose(*dims).values)
-
-
-def _layout(data: xr.Dataset) -> Layout:
-    return Layout(
-        stage=data["stage"].values.astype(np.int64),
-        index=data["index"].values.astype(np.int64),
-        index_in_stage=data["index_in_stage"].values.astype(np.int64),
-        transition=data["transition"].values.astype(bool),
-    )
-
-
-def _check_classes(networks: Sequence[Network]) -> None:
-    for other in networks[1:]:
-        if not np.array_equal(networks[0].classes, other.classes):
-            raise InputError(
-                f"{networks[0].label} and {other.label} have different labels for the same "
-                "images: they were not measured on one data set; analyze them apart."
-            )
 
 
 def _check_blocks(networks: Sequence[Network]) -> None:
@@ -277,16 +165,3 @@ def _check_blocks(networks: Sequence[Network]) -> None:
                 f"{other.label} have different blocks; analyze networks of different "
                 "architecture apart."
             )
-
-
-def _check_group(networks: Sequence[Network]) -> None:
-    by_seed: dict[int, Network] = {}
-    for net in networks:
-        if net.seed is None:
-            continue
-        if net.seed in by_seed:
-            raise InputError(
-                f"{by_seed[net.seed].label} and {net.label} have the same recipe and the same "
-                f"seed {net.seed}, so they are not independent; give one of them."
-            )
-        by_seed[net.seed] = net

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from resprobe_analyses.estimates import Estimate
 from resprobe_analyses.lesion import words
 from resprobe_analyses.lesion.contrasts import Contrast
-from resprobe_analyses.lesion.effects import PREDICTORS, Estimate, GroupEffect, NetworkEffect
+from resprobe_analyses.lesion.effects import PREDICTORS, GroupEffect, NetworkEffect
 from resprobe_analyses.lesion.findings import ALPHA, changed_blocks
 from resprobe_analyses.statistics import MINIMUM_SEEDS
 

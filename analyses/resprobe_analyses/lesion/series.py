@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from resprobe_analyses.lesion.effects import Estimate, GroupEffect
+from resprobe_analyses.estimates import Estimate
+from resprobe_analyses.lesion.effects import GroupEffect
 
 Floats = npt.NDArray[np.float64]
 

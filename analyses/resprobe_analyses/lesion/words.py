@@ -7,8 +7,24 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from resprobe_analyses.lesion.effects import Estimate, GroupEffect
-from resprobe_analyses.statistics import RankCorrelation
+from resprobe_analyses import wording
+from resprobe_analyses.estimates import Estimate
+from resprobe_analyses.lesion.effects import GroupEffect
+from resprobe_analyses.wording import correlation, p_value, signed_number, span
+
+__all__ = [
+    "correlation",
+    "image_count",
+    "images",
+    "interval",
+    "largest_first",
+    "named_blocks",
+    "p_value",
+    "scope",
+    "signed_number",
+    "span",
+    "unit",
+]
 
 MOST_NAMED = 3  # blocks named in one sentence
 
@@ -26,8 +42,7 @@ def image_count(group: GroupEffect) -> int:
 
 def images(group: GroupEffect) -> str:
     """Give "500 test images"."""
-    count = image_count(group)
-    return f"{count:,} test image{'s' if count != 1 else ''}"
+    return wording.counted_images(image_count(group))
 
 
 def scope(group: GroupEffect, estimate: Estimate, *, paired: bool = False) -> str:
@@ -46,8 +61,7 @@ def scope(group: GroupEffect, estimate: Estimate, *, paired: bool = False) -> st
         return f"over {estimate.networks} {'pairs of equal ' if paired else ''}seeds"
     if paired:
         return f"over {images(group)}"
-    which = "this network" if estimate.networks == 1 else f"these {estimate.networks} networks"
-    return f"over {images(group)}, {which}"
+    return f"over {images(group)}, {wording.these(estimate.networks)}"
 
 
 def interval(
@@ -56,55 +70,15 @@ def interval(
     """Write a scalar with its interval, as "0.034 [0.020, 0.058]".
 
     Args:
-        group: its number of images sets the decimals, 3 below 2,000 images and 4 above.
+        group: its number of images sets the decimals.
         estimate: scalar.
         signed: whether to write a plus.
         decimals: instead of those that the images give.
 
     Returns:
-        The text. With a sign, more decimals are written where the interval leaves out 0 but a bound
-        would be rounded to it, and where both bounds would be.
+        The text, as `wording.interval` writes it.
     """
-    if decimals is None:
-        decimals = 3 if image_count(group) < 2000 else 4
-    numbers = [float(number) for number in (estimate.value, estimate.low, estimate.high)]
-    if not np.isfinite(numbers[1]):
-        value = _number(numbers[0], decimals, signed)
-        return f"{value} (no interval: the {estimate.networks} networks agree exactly)"
-    sizes = [abs(bound) for bound in numbers[1:] if bound]
-    telling = min(sizes, default=1.0) if estimate.direction else max(sizes, default=1.0)
-    while signed and round(telling, decimals) == 0 and decimals < 6:
-        decimals += 1
-    value, low, high = (_number(number, decimals, signed) for number in numbers)
-    return f"{value} [{low}, {high}]"
-
-
-def span(low: float, high: float, decimals: int = 2) -> str:
-    """Write a range of signed numbers, as "[−0.40, +0.40]"."""
-    return f"[{signed_number(low, decimals)}, {signed_number(high, decimals)}]"
-
-
-def signed_number(value: float, decimals: int = 2) -> str:
-    """Write a number with its sign; 0 has none."""
-    return _number(value, decimals, signed=True)
-
-
-def _number(value: float, decimals: int, signed: bool) -> str:
-    rounded = round(value, decimals)
-    if rounded == 0:
-        return f"{0:.{decimals}f}"
-    return f"{rounded:{'+' if signed else ''}.{decimals}f}".replace("-", "−")
-
-
-def p_value(value: float) -> str:
-    """Write a p-value, as "p = 0.012" or "p < 0.001"."""
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
-def correlation(found: RankCorrelation) -> str:
-    """Write a rank correlation with its interval, if it has one."""
-    bounds = f" {span(found.low, found.high)}" if np.isfinite(found.low) else ""
-    return f"{signed_number(found.value)}{bounds}"
+    return wording.interval(estimate, image_count(group), signed=signed, decimals=decimals)
 
 
 def named_blocks(
