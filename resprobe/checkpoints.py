@@ -7,9 +7,7 @@ reader needs to know); a trainer keeps its own state beside them. Nothing is unp
 from __future__ import annotations
 
 import json
-import pickle
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
 FOLDER = "checkpoints"
 _WEIGHTS = re.compile(r"step-(\d{8,})\.safetensors")
 _SHOWN = 4
-# What wrappers put in front of every name: data parallelism and compilation.
-_WRAPPERS = ("module.", "_orig_mod.")
 
 
 def stem(step: int) -> str:
@@ -114,22 +110,36 @@ def refuse_other_layout(
     Raises:
         InputError: some are missing, unexpected or of another shape; a few are named.
     """
-    complaints = []
-    missing = [name for name in expected if name not in stored]
-    unexpected = [name for name in stored if name not in expected]
-    shapes = [
-        f"{name} {tuple(stored[name].shape)} instead of {tuple(expected[name].shape)}"
-        for name in expected
-        if name in stored and stored[name].shape != expected[name].shape
-    ]
-    for words, names in (("missing", missing), ("unexpected", unexpected), ("shape of", shapes)):
-        if names:
-            complaints.append(f"{words} {some_names(names)}")
+    refuse_misfits(path, *misfits(stored, expected), "Give the recipe that it was trained with.")
+
+
+def misfits(
+    stored: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> tuple[list[str], list[str], list[str]]:
+    """Give the names that are missing, those that are unexpected, and shapes that differ."""
+    return (
+        [name for name in expected if name not in stored],
+        [name for name in stored if name not in expected],
+        [
+            f"{name} {tuple(stored[name].shape)} instead of {tuple(expected[name].shape)}"
+            for name in expected
+            if name in stored and stored[name].shape != expected[name].shape
+        ],
+    )
+
+
+def refuse_misfits(
+    path: Path, missing: list[str], unexpected: list[str], shapes: list[str], advice: str
+) -> None:
+    """Refuse what `misfits` gave, if there is any; `advice` says what to do.
+
+    Raises:
+        InputError: there is some; a few of each are named, and how many more there are.
+    """
+    found = (("missing", missing), ("unexpected", unexpected), ("shape of", shapes))
+    complaints = [f"{words} {some_names(names)}" for words, names in found if names]
     if complaints:
-        raise InputError(
-            f"{path} does not fit the model: {'; '.join(complaints)}. Give the recipe that it was "
-            "trained with."
-        )
+        raise InputError(f"{path} does not fit the model: {'; '.join(complaints)}. {advice}")
 
 
 def some_names(names: list[str]) -> str:
@@ -139,70 +149,87 @@ def some_names(names: list[str]) -> str:
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Load a model's state from a safetensors file or a torch checkpoint of tensors, exactly.
-
-    A torch checkpoint is read with `weights_only`, may hold the state under `state_dict` or
-    `model`, and may have been saved from a wrapped model (`module.`, `_orig_mod.`).
+    """Load a model's state from a checkpoint of a run, exactly.
 
     Args:
-        path: of the weights.
-        model: gets them; unchanged if they are refused.
+        path: of a safetensors file.
+        model: gets it; unchanged if it is refused.
 
     Raises:
-        InputError: the file is not whole or holds code, its keys or shapes are not the model's,
-            or a value is not finite.
+        InputError: the file is not whole, its keys or shapes are not the model's, or a value is
+            not finite.
     """
-    import torch
+    stored = read_tensors(path)
+    expected = model.state_dict()
+    complete_ties(stored, expected)
+    refuse_other_layout(path, stored, expected)
+    refuse_not_finite(path, stored, expected)
+    model.load_state_dict(stored)
 
-    stored = read_tensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    for prefix in _WRAPPERS:
-        if stored and all(name.startswith(prefix) for name in stored):
-            stored = {name.removeprefix(prefix): value for name, value in stored.items()}
-    refuse_other_layout(path, stored, model.state_dict())
+
+def refuse_not_finite(
+    path: Path, stored: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> None:
+    """Refuse weights with NaN or infinity in them.
+
+    Args:
+        path: where they come from.
+        stored: the weights.
+        expected: the model's own state; what is not finite there, such as a mask, may be so.
+
+    Raises:
+        InputError: there are some; their tensors are named.
+    """
     broken = [
         name
         for name, value in stored.items()
-        if value.is_floating_point() and not bool(torch.isfinite(value).all())
+        if not _finite(value) and (name not in expected or _finite(expected[name]))
     ]
     if broken:
         raise InputError(
             f"{path} holds values that are not finite in {some_names(broken)}: the run diverged "
             "before it was written; take an earlier checkpoint."
         )
-    model.load_state_dict(stored)
 
 
-def _read_torch(path: Path) -> dict[str, Tensor]:
+def _finite(value: Tensor) -> bool:
     import torch
 
-    unlike = "it is no file that torch.save wrote, or it is cut off"
-    try:
-        with path.open("rb") as stream:
-            known = stream.read(2).startswith((b"PK", b"\x80"))
-        if not known:  # a zip archive or a pickle
-            raise ValueError(unlike)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old or foreign pickles: what counts is said below
-            stored = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} is no checkpoint of tensors alone: loading it could run code, so it is "
-            "refused; save the model's state_dict() as safetensors."
-        ) from error
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
-        plain = isinstance(error, OSError | RuntimeError | ValueError) and str(error)
-        reason = str(error).splitlines()[0] if plain else unlike
-        raise InputError(
-            f"{path} can't be read as weights ({reason}); give a .safetensors file or a torch "
-            "checkpoint."
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
-            stored = stored[key]
-    if not isinstance(stored, Mapping) or not all(
-        isinstance(value, torch.Tensor) for value in stored.values()
-    ):
-        raise InputError(
-            f"{path} holds no state dictionary of tensors; save the model's state_dict()."
-        )
-    return dict(stored)
+    # torch can't ask it of floats of one byte.
+    plain = value.float() if value.element_size() == 1 else value
+    return bool(torch.isfinite(plain).all())
+
+
+def complete_ties(stored: dict[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Add what a file leaves out because the model has it under a second name.
+
+    Args:
+        stored: state of a file; gets the missing names of tied weights.
+        expected: the model's own state, in which tied weights are one tensor.
+    """
+    known = {_tie(tensor): name for name, tensor in expected.items() if name in stored}
+    for name, tensor in expected.items():
+        if name not in stored and _tie(tensor) in known:
+            stored[name] = stored[known[_tie(tensor)]]
+
+
+def without_ties(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Give a state with one name for each tensor, as safetensors wants it, each contiguous."""
+    kept: dict[str, Tensor] = {}
+    seen = set()
+    for name, tensor in state.items():
+        if tensor.numel() == 0 or _tie(tensor) not in seen:
+            kept[name] = tensor.contiguous()
+        seen.add(_tie(tensor))
+    return kept
+
+
+def _tie(tensor: Tensor) -> tuple[Any, ...]:
+    """Give what two names of one tensor have in common."""
+    return (
+        str(tensor.device),
+        tensor.untyped_storage().data_ptr(),
+        tensor.storage_offset(),
+        tuple(tensor.shape),
+        tensor.stride(),
+    )

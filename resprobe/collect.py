@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,9 @@ from resprobe.store.writer import Writer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from torch import Tensor
 
+    from resprobe.blocks.block import Blocks
     from resprobe.blocks.intervene import Runner
     from resprobe.quantities.family import Measurement
     from resprobe.source import Source
@@ -35,8 +38,12 @@ _COSTS = {
     "standard": ("hook", "lesion"),
     "full": ("hook", "lesion", "noise", "jvp", "jacobian"),
 }
-# Images of one pass. It divides the usual test sets, so that no odd batch is left over.
+# Most samples of one pass. It divides the usual test sets, so that no odd batch is left over.
 BATCH = 250
+# What a pass may take beside the model: fewer samples go into one where they are large.
+_ROOM = 10**9
+# Samples of the pass that finds the blocks and proves the instrument.
+_EXAMPLE = 4
 
 # Called with the family, samples done, and samples in all.
 Progress = Callable[[str, int, int], None]
@@ -128,7 +135,7 @@ def chosen_families(preset: str, quantities: Sequence[str]) -> dict[str, str]:
     replaced = any(not name.startswith("+") for name in quantities)
     if not replaced:
         for quantity in sorted(collected.values(), key=_order):
-            if quantity.cost in _COSTS[preset]:
+            if quantity.cost in _COSTS[preset] and (quantity.standard or preset == "full"):
                 families[quantity.family] = quantity.cost
     for name in (text.removeprefix("+") for text in quantities):
         if name not in known:
@@ -162,6 +169,7 @@ def collect(
     progress: Progress | None = None,
     begin: Callable[[], None] | None = None,
     lone: Path | None = None,
+    session: Session | None = None,
 ) -> list[Collected]:
     """Measure families and write each as `FAMILY.h5`.
 
@@ -178,10 +186,11 @@ def collect(
         progress: told after every batch.
         begin: called before the first family is measured, when everything asked is accepted.
         lone: the file that the families will be put into; messages name it.
+        session: of the source, where it was proven already.
 
     Raises:
         InputError: a family is there with other settings, another process collects here, or the
-            network has no residual blocks.
+            network can't be measured (see `Session.ready`).
         ViolationError: the self-test fails on the network.
         DiskFullError: no room; what is committed stays.
     """
@@ -198,7 +207,7 @@ def collect(
                 if family not in leave:
                     _require_equal(path, settings[family], lone)
                 kept.add(family)
-        session = _Session(source)
+        session = session or Session(source)
         if kept != set(draws):
             session.ready()
             if begin is not None:
@@ -217,7 +226,7 @@ def estimate(
 ) -> list[Estimate]:
     """Say what collecting would take, from one measured batch of each family."""
     samples = samples or Samples()
-    session = _Session(source)
+    session = Session(source)
     return [
         session.estimate(family, samples.draw(source.images.labels, cost))
         for family, cost in families.items()
@@ -240,10 +249,12 @@ def settings_hash(source: Source, family: str, indices: NDArray[np.int64]) -> st
         "dtype": str(source.dtype),
         "samples": hashlib.sha256(indices.tobytes()).hexdigest(),
     }
+    if source.output is not None:
+        settings["output"] = source.output
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-class _Session:
+class Session:
     """A proven network, shared by the families of one collection."""
 
     def __init__(self, source: Source) -> None:
@@ -252,27 +263,53 @@ class _Session:
         self._proof = ""
 
     def ready(self) -> Runner:
-        """Find the blocks and prove the instrument, once, when the first family needs it."""
+        """Find the blocks and prove the instrument, once, when the first family needs it.
+
+        Raises:
+            InputError: the network does not take the samples, gives no logits, or has no residual
+                blocks; the additions that were refused are named.
+            ViolationError: the self-test fails on it.
+        """
         import torch
 
         from resprobe.blocks.intervene import Runner
         from resprobe.blocks.selftest import prove
 
         if self._runner is None:
-            first = np.arange(min(4, len(self._source.images)))
-            batch, _ = self._source.inputs(0, len(first), first)
+            source = self._source
+            first = np.arange(min(_EXAMPLE, len(source.images)))
+            args, kwargs, _ = source.inputs(0, len(first), first)
             with torch.no_grad():
-                runner = Runner(self._source.model, batch)
+                self._require_logits(args, kwargs, len(first))
+                runner = Runner(source.model, args, kwargs, select=source.select)
             if not runner.blocks.blocks:
-                reasons = "; ".join(f"{a}: {r}" for a, r in runner.blocks.refused[:3])
                 raise InputError(
-                    "the network has no residual blocks to measure"
-                    f"{f' (refused additions: {reasons})' if reasons else ''}; a plain network "
-                    "may declare its units in the attribute plain_units."
+                    f"the network has no residual blocks to measure{_refused(runner.blocks)}; a "
+                    "plain network may declare its units in the attribute plain_units."
                 )
-            self._proof = prove(self._source.model, (batch,))
+            self._proof = prove(source.model, args, kwargs)
             self._runner = runner
         return self._runner
+
+    def _require_logits(
+        self, args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor], samples: int
+    ) -> None:
+        """Run the bare network, so that what it says itself of its inputs is told."""
+        from resprobe.example import run_bare
+        from resprobe.quantities.outputs import refuse_no_logits
+
+        source = self._source
+        logits = source.select(run_bare(source.model, args, kwargs))
+        refuse_no_logits(logits, samples, int(source.images.labels.max()) + 1)
+
+    def batch(self, measurement: Measurement) -> int:
+        """Give how many samples go into one pass."""
+        runner = self.ready()
+        kept = runner.kept_bytes(
+            1, replays=measurement.needs_replays, states=measurement.needs_states
+        )
+        # The largest value thrice: an operation's input and output, and a copy under way.
+        return max(1, min(BATCH, _ROOM // max(1, kept + 3 * runner.largest_bytes(1))))
 
     def measure(
         self,
@@ -296,13 +333,14 @@ class _Session:
             measurement.add(
                 {
                     n: writer.read_rows(group.path, n, start, stop)
-                    for n in ("label", *_counted(group))
+                    for n in ("label", *measurement.counted)
                 }
             )
         try:
+            size = self.batch(measurement)
             with torch.no_grad():
-                for start in range(done, len(indices), BATCH):
-                    stop = min(start + BATCH, len(indices))
+                for start in range(done, len(indices), size):
+                    stop = min(start + size, len(indices))
                     rows = self._rows(measurement, indices, start, stop)
                     measurement.add(rows)
                     writer.append(group.path, rows)
@@ -321,22 +359,30 @@ class _Session:
         import torch
 
         measurement = self._measurement(family)
-        stop = min(BATCH, len(indices))
+        stop = min(self.batch(measurement), len(indices))
         with torch.no_grad():
             self._rows(measurement, indices, 0, min(8, stop))
             started = time.perf_counter()
             rows = self._rows(measurement, indices, 0, stop)
             seconds = (time.perf_counter() - started) * len(indices) / stop
-        values = self.ready().kept_bytes(stop, replays=measurement.needs_replays)
+        values = self.ready().kept_bytes(
+            stop, replays=measurement.needs_replays, states=measurement.needs_states
+        )
         written = sum(array.nbytes for array in rows.values())
         return Estimate(family, len(indices), seconds, (values + written) / 1e6)
 
     def _rows(
         self, measurement: Measurement, indices: NDArray[np.int64], start: int, stop: int
     ) -> dict[str, NDArray[Any]]:
-        batch, labels = self._source.inputs(start, stop, indices)
-        see = measurement.see if measurement.sees_blocks else None
-        whole = self.ready().run(batch, see=see, replays=measurement.needs_replays)
+        args, kwargs, labels = self._source.inputs(start, stop, indices)
+        whole = self.ready().run(
+            args,
+            kwargs,
+            see=measurement.see if measurement.sees_blocks else None,
+            see_output=measurement.see_output if measurement.sees_outputs else None,
+            replays=measurement.needs_replays,
+            states=measurement.needs_states,
+        )
         rows = {name: t.cpu().numpy() for name, t in measurement.rows(whole, labels).items()}
         return {**rows, "sample": indices[start:stop], "label": labels.cpu().numpy()}
 
@@ -372,9 +418,14 @@ class _Session:
         return Writer(partial, [group], attributes, chunk_rows=BATCH)
 
 
-def _counted(group: Any) -> list[str]:
-    """Give the variables that totals are made of: what is counted per sample."""
-    return [v.name for v in group.variables if v.dtype == "int8" and "sample" in v.dims]
+def _refused(blocks: Blocks) -> str:
+    """Say why additions were refused, the most frequent reasons first."""
+    reasons = Counter(refusal.reason for refusal in blocks.refused)
+    if not reasons:
+        return " (it adds nothing in its forward pass)"
+    shown = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
+    more = f"; and {len(reasons) - 3} more reasons" if len(reasons) > 3 else ""
+    return f" (all {reasons.total()} additions were refused: {shown}{more})"
 
 
 def _require_equal(path: Path, settings: str, lone: Path | None) -> None:

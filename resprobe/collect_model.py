@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from resprobe import checkpoints
-from resprobe.collect import Collected, Progress, Samples, collect
+from resprobe.collect import Collected, Progress, Samples, Session, collect
+from resprobe.data_request import DataRequest
 from resprobe.errors import InputError
-from resprobe.source import Source, from_parts, from_run
+from resprobe.source import Source, become_run, from_parts
 from resprobe.store.export import write_tree
 from resprobe.store.lock import file_lock
 from resprobe.store.reader import enclosing_run, is_run, read_attributes, read_file
@@ -23,14 +24,23 @@ _ORIGIN = ("model", "weights_sha256", "data_fingerprint")
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """A registered model, its arguments, a file of weights, and the data to measure it on."""
+    """Any network, the arguments of its factory, its weights, and the data to measure it on.
+
+    Attributes:
+        model: see `resprobe.network`.
+        arguments: of its factory.
+        weights: a file or a transformers folder; None measures it as its factory gave it.
+        data: what to measure it on.
+        device: "auto", "cpu", "cuda", …
+        output: which part of the model's output are the logits; None where that is clear.
+    """
 
     model: str
     arguments: Mapping[str, Any]
-    weights: Path
-    data: str
-    data_dir: Path | None = None
+    weights: Path | None
+    data: DataRequest
     device: str = "auto"
+    output: str | None = None
 
     def source(self) -> Source:
         """Load everything.
@@ -43,8 +53,8 @@ class ModelRequest:
             self.arguments,
             self.weights,
             self.data,
-            data_dir=self.data_dir,
             device=self.device,
+            output=self.output,
         )
 
 
@@ -57,6 +67,7 @@ def collect_model(
     overwrite: bool = False,
     leave: Collection[str] = (),
     progress: Progress | None = None,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> list[Collected]:
     """Collect families of a model into `out`; a lone file holds those of one network only.
 
@@ -70,6 +81,7 @@ def collect_model(
             lone file of another model, weights or data.
         leave: families to leave alone where they are.
         progress: told after every batch.
+        tell: told what a person should know before reading the numbers.
 
     Raises:
         InputError: see `collect`; or `out` is something else.
@@ -77,6 +89,16 @@ def collect_model(
     if out.suffix == ".h5":
         _refuse_run_file(out)
     source = request.source()
+    for note in source.notes:
+        tell(note)
+    samples = samples or Samples()
+    session = Session(source)
+
+    def accept() -> None:
+        """Refuse what can't be measured before anything is written."""
+        for cost in families.values():
+            samples.draw(source.images.labels, cost)
+        session.ready()
 
     def into(folder: Path) -> list[Collected]:
         return collect(
@@ -88,13 +110,16 @@ def collect_model(
             leave=leave,
             progress=progress,
             lone=out if out.suffix == ".h5" else None,
+            session=session,
         )
 
     if out.suffix == ".h5":
+        if not out.exists():
+            accept()
         return _lone_file(out, source, overwrite, into)
-    _make_run(request, source, out)
+    _make_run(request, source, out, accept)
     # From here on it is a run like any other, whose weights are those of its own checkpoint.
-    source, _ = from_run(out, 0, data_dir=request.data_dir, device=request.device)
+    become_run(source, out, 0)
     return into(out / "collected" / checkpoints.stem(0))
 
 
@@ -192,26 +217,28 @@ def _unpack(out: Path, parts: Path) -> list[Path]:
     return unpacked
 
 
-def _make_run(request: ModelRequest, source: Source, out: Path) -> None:
+def _make_run(request: ModelRequest, source: Source, out: Path, accept: Callable[[], None]) -> None:
     """Make a run directory for a foreign model, or accept one that was made for the same."""
     text = _source_toml(request, source)
     path = out / "source.toml"
     if path.exists() and path.read_bytes() == text.encode():
         return
-    if out.exists() and (is_run(out) or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or is_run(out) or any(out.iterdir())):
         raise InputError(f"{out} exists and is not this model's run directory; choose another -o.")
+    accept()
     from safetensors.torch import save_file
 
     folder = out / checkpoints.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     weights = folder / f"{checkpoints.stem(0)}.safetensors"
-    save_file({n: t.contiguous() for n, t in source.model.state_dict().items()}, weights)
+    save_file(checkpoints.without_ties(source.model.state_dict()), weights)
     info = {
         "step": 0,
         "mean": source.mean,
         "std": source.std,
+        "standardised": source.attributes["standardised"],
         "data_fingerprint": source.attributes["data_fingerprint"],
-        "weights": str(request.weights),
+        "weights": str(request.weights or ""),
     }
     weights.with_suffix(".json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
     path.write_bytes(text.encode())
@@ -220,13 +247,13 @@ def _make_run(request: ModelRequest, source: Source, out: Path) -> None:
 def _source_toml(request: ModelRequest, source: Source) -> str:
     import tomli_w
 
-    data: dict[str, Any] = {"name": request.data}
-    if request.data_dir is not None:
-        data["dir"] = str(request.data_dir.resolve())
+    assert source.network is not None  # it was made by from_parts
+    output = {"output": request.output} if request.output is not None else {}
     return tomli_w.dumps(
         {
-            "model": {"name": request.model, **request.arguments},
-            "weights": {"path": str(request.weights), "sha256": source.weights},
-            "data": data,
+            **output,
+            "model": dict(source.network.table),
+            "weights": {"path": str(request.weights or ""), "sha256": source.weights},
+            "data": request.data.table(),
         }
     )

@@ -1,11 +1,12 @@
-"""A labelled set of images and what every reader of one needs: standardisation, subsets, prints."""
+"""A labelled set of samples and what its readers need: standardisation, subsets, prints."""
 
 from __future__ import annotations
 
 import hashlib
 import heapq
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,24 +18,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Images:
-    """One split of a data set.
+    """One split of a data set: images, or whatever else a network takes of each sample.
 
     Attributes:
-        images: `(sample, channel, height, width)`, uint8 (0 to 255) or float32 (0 to 1).
+        images: `(sample, channel, height, width)`, uint8 (0 to 255) or float32 (0 to 1); or float
+            features `(sample, …)`; or integer ids `(sample, …)`, such as tokens.
         labels: `(sample,)` int64, each in `0 … len(classes) - 1`.
         classes: the names of the classes, in the order of the labels.
+        name: of the keyword argument that `images` is for; "" passes it by position.
+        extras: further keyword arguments of the network, each `(sample, …)`.
     """
 
-    images: NDArray[np.uint8] | NDArray[np.float32]
+    images: NDArray[Any]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
+    name: str = ""
+    extras: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def are_ids(self) -> bool:
+        """Whether `images` are ids."""
+        return are_ids(self.images)
+
     def take(self, indices: NDArray[np.int64]) -> Images:
         """Give the samples at `indices`, in that order."""
-        return Images(self.images[indices], self.labels[indices], self.classes)
+        return Images(
+            self.images[indices],
+            self.labels[indices],
+            self.classes,
+            self.name,
+            {name: array[indices] for name, array in self.extras.items()},
+        )
 
     def fingerprint(self) -> str:
         """Give the SHA-256 of shapes, pixels and labels: equal data, equal print."""
@@ -42,14 +59,28 @@ class Images:
         for array in (self.images, self.labels):
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
+        digest.update(self.name.encode())
+        for name, array in sorted(self.extras.items()):
+            digest.update(f"{name}{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     def standardisation(self) -> tuple[list[float], list[float]]:
-        """Give mean and standard deviation of each channel, on the scale 0 to 1, in float64."""
+        """Give mean and standard deviation of each channel, on the scale 0 to 1, in float64.
+
+        The channels are the second dimension.
+        """
         scale = 255.0 if self.images.dtype == np.uint8 else 1.0
-        mean = self.images.mean(axis=(0, 2, 3), dtype=np.float64) / scale
-        std = self.images.std(axis=(0, 2, 3), dtype=np.float64) / scale
+        axes = (0, *range(2, self.images.ndim))
+        mean = self.images.mean(axis=axes, dtype=np.float64) / scale
+        std = self.images.std(axis=axes, dtype=np.float64) / scale
         return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
+
+
+def are_ids(array: NDArray[Any]) -> bool:
+    """Whether an array holds integers that stand for something, which are never standardised."""
+    pixels = array.dtype == np.uint8 and array.ndim == 4
+    return array.dtype.kind != "f" and not pixels
 
 
 def stratified(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:

@@ -1,18 +1,18 @@
-"""What is measured: a network with weights, and the test images it is measured on."""
+"""What is measured: a network with weights, and the samples it is measured on."""
 
 from __future__ import annotations
 
 import hashlib
-import inspect
-import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from resprobe import checkpoints, registry
-from resprobe.errors import InputError, UnknownNameError
+from resprobe import checkpoints
+from resprobe.data_request import DataRequest, DataSet, load_data_set, load_samples, request_again
+from resprobe.errors import InputError
+from resprobe.network import Network, is_registered, network, network_again
 from resprobe.store.reader import is_run
 
 if TYPE_CHECKING:
@@ -21,12 +21,19 @@ if TYPE_CHECKING:
 
     from resprobe.data import Images
 
-_KINDS: dict[Any, str] = {
-    bool: "true or false",
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-}
+
+class Inputs(NamedTuple):
+    """One batch as a network takes it.
+
+    Attributes:
+        args: positional arguments, each `(sample, …)`.
+        kwargs: keyword arguments, likewise.
+        labels: `(sample,)` int64.
+    """
+
+    args: tuple[Tensor, ...]
+    kwargs: dict[str, Tensor]
+    labels: Tensor
 
 
 @dataclass
@@ -35,15 +42,18 @@ class Source:
 
     Attributes:
         model: in evaluation mode on `device`.
-        images: the test split.
-        mean: of each channel, on the scale 0 to 1; inputs are standardised by it.
+        images: the samples to measure it on.
+        mean: of each channel, on the scale 0 to 1; inputs are standardised by it; empty for ids.
         std: likewise.
         device: where it is measured.
         dtype: of the inputs and weights.
-        weights: SHA-256 of the file the weights came from.
+        weights: SHA-256 of the file the weights came from, or of the state that was measured.
         attributes: provenance to store.
         model_spec: name and arguments of the model as JSON: weights alone don't decide what a
             network computes.
+        output: which part of the model's output are the logits; None where that is clear.
+        network: how the model was made, where it is not of a run.
+        notes: what a person should know before reading the numbers.
     """
 
     model: nn.Module
@@ -55,29 +65,53 @@ class Source:
     weights: str
     attributes: dict[str, str | int | float] = field(default_factory=dict)
     model_spec: str = ""
+    output: str | None = None
+    network: Network | None = None
+    notes: list[str] = field(default_factory=list)
 
-    def inputs(self, start: int, stop: int, indices: Any) -> tuple[Tensor, Tensor]:
-        """Give one batch of standardised images and labels on the device.
+    def inputs(self, start: int, stop: int, indices: Any) -> Inputs:
+        """Give one batch on the device: standardised images or features, ids as int64.
 
         Args:
             start: first place in `indices`.
             stop: place after the last.
             indices: of the samples that are measured, `(sample,)` int64.
-
-        Returns:
-            `(sample, channel, height, width)` of `dtype`, and `(sample,)` int64.
         """
         import torch
 
         part = self.images.take(indices[start:stop])
-        pixels = torch.from_numpy(part.images).to(self.device)
-        scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
+        main = self._standardised(part) if self.mean else self._tensor(part.images)
+        kwargs = {name: self._tensor(array) for name, array in part.extras.items()}
+        labels = torch.from_numpy(part.labels).to(self.device)
+        if part.name:
+            return Inputs((), {part.name: main, **kwargs}, labels)
+        return Inputs((main,), kwargs, labels)
+
+    def select(self, output: Any) -> Any:
+        """Give the logits of a model's output."""
+        from resprobe.quantities.outputs import select_logits
+
+        return select_logits(output, self.output)
+
+    def _standardised(self, part: Images) -> Tensor:
+        import torch
+
+        values = torch.from_numpy(part.images).to(self.device)
+        scale = 255.0 if values.dtype == torch.uint8 else 1.0
+        by_channel = (-1, *(1,) * (values.ndim - 2))
         mean, std = (
-            torch.tensor(values, dtype=self.dtype, device=self.device)[:, None, None]
-            for values in (self.mean, self.std)
+            torch.tensor(numbers, dtype=self.dtype, device=self.device).reshape(by_channel)
+            for numbers in (self.mean, self.std)
         )
-        batch = (pixels.to(self.dtype) / scale - mean) / std
-        return batch, torch.from_numpy(part.labels).to(self.device)
+        return (values.to(self.dtype) / scale - mean) / std
+
+    def _tensor(self, array: Any) -> Tensor:
+        import numpy as np
+        import torch
+
+        if array.dtype.kind == "f":
+            return torch.from_numpy(array).to(self.device, self.dtype)
+        return torch.from_numpy(array.astype(np.int64)).to(self.device)
 
 
 def choose_device(name: str) -> torch.device:
@@ -108,7 +142,7 @@ def from_run(
     data_dir: Path | None = None,
     device: str = "auto",
 ) -> tuple[Source, int]:
-    """Make ready a checkpoint of a run that `train` wrote.
+    """Make ready a checkpoint of a run that `train` or `collect --model` wrote.
 
     Args:
         run: the run directory.
@@ -128,81 +162,94 @@ def from_run(
     step = checkpoints.resolve(run, which)
     info = checkpoints.read_info(run, step)
     try:
-        model_table, data_table = dict(recipe["model"]), dict(recipe["data"])
         mean, std = list(info["mean"]), list(info["std"])
         fingerprint = str(info["data_fingerprint"])
         trained = recipe.get("train", {})  # a foreign model's run has none
-        dtype = torch.float64 if trained.get("dtype") == "float64" else torch.float32
-        model_name, data_name = model_table.pop("name"), data_table["name"]
+        request = request_again(recipe["data"], data_dir)
+        table, output = recipe["model"], recipe.get("output")
+        made = network_again(table)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{run}: recipe.toml or the checkpoint's .json lacks {error}; take them from a copy of "
             "the run."
         ) from error
-    folder = data_dir or (Path(data_table["dir"]) if data_table.get("dir") else None)
-    images = load_images(data_name, "test", folder)
+    images = load_samples(request)
     if images.fingerprint() != fingerprint.rsplit(" ", maxsplit=1)[-1]:
         raise InputError(
-            f"the test images of {data_name} are not those of the training run {run} (their "
+            f"the test images of {request.name} are not those of the run {run} (their "
             "fingerprints differ); give the same files with --data-dir."
         )
-    path = run / checkpoints.FOLDER / f"{checkpoints.stem(step)}.safetensors"
-    model = build(model_name, model_table)
-    checkpoints.load_weights(path, model)
-    source = _source(
-        model,
-        images,
-        standardisation=(mean, std),
-        device=choose_device(device),
-        dtype=dtype,
-        weights=path,
-        spec=_model_spec(model_name, model_table),
-    )
-    source.attributes["recipe"] = _recipe_path(run).read_text(encoding="utf-8")
-    source.attributes["checkpoint_step"] = step
+    path = _weights_of(run, step)
+    checkpoints.load_weights(path, made.model)
+    dtype = torch.float64 if trained.get("dtype") == "float64" else dtype_of(made.model)
+    data = DataSet(images, mean, std, str(info.get("standardised", "")))
+    source = _source(made, data, device=choose_device(device), dtype=dtype, output=output)
+    become_run(source, run, step)
     if "seed" in trained:
         source.attributes["seed"] = int(trained["seed"])
     return source, step
 
 
+def become_run(source: Source, run: Path, step: int) -> None:
+    """Say of a source that it is a checkpoint of a run, whose weights it has."""
+    path = _weights_of(run, step)
+    with path.open("rb") as stream:
+        source.weights = hashlib.file_digest(stream, "sha256").hexdigest()
+    source.attributes.pop("source", None)
+    source.attributes["weights_sha256"] = source.weights
+    source.attributes["recipe"] = _recipe_path(run).read_text(encoding="utf-8")
+    source.attributes["checkpoint_step"] = step
+
+
 def from_parts(
     model_name: str,
     model_arguments: Mapping[str, Any],
-    weights: Path,
-    data_name: str,
+    weights: Path | None,
+    request: DataRequest,
     *,
-    data_dir: Path | None = None,
     device: str = "auto",
+    output: str | None = None,
 ) -> Source:
-    """Make ready a registered model with weights from a file.
+    """Make ready any network with data to measure it on.
 
-    Inputs are standardised by the data set's own training images.
+    Args:
+        model_name: see `resprobe.network`.
+        model_arguments: of its factory.
+        weights: a file or a transformers folder; None measures it as its factory gave it.
+        request: of the data.
+        device: "auto", "cpu", "cuda", …
+        output: which part of the model's output are the logits.
 
     Raises:
-        UnknownNameError: the model or data set is not registered.
+        UnknownNameError: the model or data set is unknown.
         InputError: weights or data are missing, damaged or do not fit.
     """
-    import torch
+    from resprobe.weights import load, state_digest
 
-    train = load_images(data_name, "train", data_dir)
-    images = load_images(data_name, "test", data_dir)
-    arguments = dict(model_arguments)
-    if not weights.exists():
+    if weights is None and is_registered(model_name):
+        raise InputError(f"{model_name} has no weights of its own: give them with --weights.")
+    if weights is not None and not weights.exists():
         raise InputError(f"{weights} does not exist; give the file of the model's weights.")
-    model = build(model_name, arguments)
-    checkpoints.load_weights(weights, model)
+    data = load_data_set(request)
+    made = network(model_name, model_arguments, weights)
+    digest = load(weights, made.model) if weights is not None else state_digest(made.model)
     source = _source(
-        model,
-        images,
-        standardisation=train.standardisation(),
-        device=choose_device(device),
-        dtype=torch.float32,
-        weights=weights,
-        spec=_model_spec(model_name, arguments),
+        made, data, device=choose_device(device), dtype=dtype_of(made.model), output=output
     )
-    arguments_text = ", ".join(f"{name} = {value}" for name, value in arguments.items())
+    source.weights = digest
+    source.attributes["weights_sha256"] = digest
+    source.notes += made.notes
+    if weights is None:
+        source.notes.append(f"no --weights: {model_name} is measured as its factory gave it")
+    if data.told:
+        source.notes.append(
+            f"{request.name} has no training split: {data.standardised}; --normalize gives other "
+            "values"
+        )
+    arguments_text = ", ".join(f"{name} = {value}" for name, value in model_arguments.items())
     source.attributes["source"] = (
-        f"model {model_name} ({arguments_text}), weights {weights}, data {data_name}"
+        f"model {model_name} ({arguments_text}), weights {weights or 'of the factory'}, data "
+        f"{request.name}"
     )
     return source
 
@@ -230,109 +277,46 @@ def _recipe_path(run: Path) -> Path:
     return recipe if recipe.exists() else run / "source.toml"
 
 
-def build(name: str, arguments: Mapping[str, Any]) -> nn.Module:
-    """Make a registered model without touching torch's global random state.
+def _weights_of(run: Path, step: int) -> Path:
+    return run / checkpoints.FOLDER / f"{checkpoints.stem(step)}.safetensors"
 
-    Raises:
-        UnknownNameError: nobody offers it.
-        InputError: it refuses an argument.
-    """
+
+def dtype_of(model: nn.Module) -> torch.dtype:
+    """Give float64 for a network that is all of it, else float32."""
     import torch
 
-    factory = registry.load("models", name)
-    known = inspect.signature(factory).parameters
-    if not any(item.kind is item.VAR_KEYWORD for item in known.values()):
-        for argument in arguments:
-            if argument not in known:
-                raise UnknownNameError(f"argument of the model {name}", argument, known)
-    checked = _checked(name, factory, arguments)
-    with torch.random.fork_rng(devices=[]):
-        try:
-            model: nn.Module = factory(**checked)
-        except (TypeError, ValueError) as error:
-            given = ", ".join(f"{key} = {value!r}" for key, value in arguments.items())
-            raise InputError(
-                f"model {name} can't be made with {given or 'no arguments'} ({error}); its "
-                f"arguments are {', '.join(known)}: try them with `resprobe inspect {name}`."
-            ) from error
-    return model
-
-
-def _checked(
-    name: str, factory: Callable[..., Any], arguments: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Give the arguments in the types that the factory declares; whole numbers are numbers."""
-    try:
-        hints = get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    except (TypeError, NameError, AttributeError):
-        hints = {}  # nothing that could be checked is declared
-    checked = dict(arguments)
-    for argument, value in arguments.items():
-        hint = hints.get(argument)
-        if hint is float and type(value) is int:
-            checked[argument] = float(value)
-        elif get_origin(hint) is Literal and value not in get_args(hint):
-            raise UnknownNameError(
-                f"{argument} of the model {name}", str(value), map(str, get_args(hint))
-            )
-        elif hint in _KINDS and type(value) is not hint:
-            raise InputError(
-                f"model {name}: {argument} = {value!r}, expected {_KINDS[hint]}; try the arguments "
-                f"with `resprobe inspect {name}`."
-            )
-    return checked
-
-
-def _model_spec(name: str, arguments: Mapping[str, Any]) -> str:
-    """Say which network a model is, whether its defaults are written out or not."""
-    factory = registry.load("models", name)
-    empty = inspect.Parameter.empty
-    defaults = {
-        key: item.default
-        for key, item in inspect.signature(factory).parameters.items()
-        if item.default is not empty
-    }
-    whole = {**defaults, **_checked(name, factory, arguments)}
-    return json.dumps({"name": name, "arguments": whole}, sort_keys=True, default=str)
-
-
-def load_images(name: str, split: str, data_dir: Path | None) -> Images:
-    """Load one split of a registered data set.
-
-    Raises:
-        UnknownNameError: nobody offers it.
-        InputError: its files are missing or damaged.
-    """
-    images: Images = registry.load("datasets", name)(split=split, data_dir=data_dir)
-    return images
+    kinds = {p.dtype for p in model.parameters()}
+    return torch.float64 if kinds == {torch.float64} else torch.float32
 
 
 def _source(
-    model: nn.Module,
-    images: Images,
+    made: Network,
+    data: DataSet,
     *,
-    standardisation: tuple[list[float], list[float]],
     device: torch.device,
     dtype: torch.dtype,
-    weights: Path,
-    spec: str,
+    output: str | None,
 ) -> Source:
-    with weights.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    attributes: dict[str, str | int | float] = {
+        "model": made.spec,
+        "data_fingerprint": data.images.fingerprint(),
+        "standardisation_mean": " ".join(map(repr, data.mean)),
+        "standardisation_std": " ".join(map(repr, data.std)),
+    }
+    if data.standardised:
+        attributes["standardised"] = data.standardised
+    if output:
+        attributes["output"] = output
     return Source(
-        model=model.to(device=device, dtype=dtype).eval(),
-        images=images,
-        mean=standardisation[0],
-        std=standardisation[1],
+        model=made.model.to(device=device, dtype=dtype).eval(),
+        images=data.images,
+        mean=data.mean,
+        std=data.std,
         device=device,
         dtype=dtype,
-        weights=digest,
-        attributes={
-            "model": spec,
-            "weights_sha256": digest,
-            "data_fingerprint": images.fingerprint(),
-            "standardisation_mean": " ".join(map(repr, standardisation[0])),
-            "standardisation_std": " ".join(map(repr, standardisation[1])),
-        },
-        model_spec=spec,
+        weights="",
+        attributes=attributes,
+        model_spec=made.spec,
+        output=output,
+        network=made,
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resprobe.cli.common import counting, emit, output_options, say
+from resprobe.cli.foreign import FORMS, arguments, data_options, data_request, model_options
 from resprobe.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,22 +26,18 @@ if TYPE_CHECKING:
     metavar="last|best|all|STEP",
     help="Which checkpoint of the run.",
 )
-@click.option("--model", help="Registered model to measure instead of a run.")
+@model_options
+@click.option("--model", metavar="MODEL", help=f"Measure this instead of a run: {FORMS}.")
+@data_options
 @click.option(
-    "--model-arg",
-    "model_args",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Argument of the model; may be repeated.",
+    "--output",
+    metavar="NAME",
+    help="Which part of the model's output are the logits: a key, field or index, such as logits "
+    "or 0; needed where that is not clear.",
 )
-@click.option(
-    "--weights", type=click.Path(path_type=Path), help="Weights: .safetensors, or torch tensors."
-)
-@click.option("--data", help="Registered data set to measure --model on.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the data set's files.")
 @click.option(
     "-o",
-    "--output",
+    "--out",
     "out",
     type=click.Path(path_type=Path),
     help="With --model: a lone file if it ends in .h5, else a run directory.",
@@ -76,6 +73,9 @@ def collect(  # noqa: PLR0917  # click passes every option by name
     weights: Path | None,
     data: str | None,
     data_dir: Path | None,
+    normalize: tuple[str, str] | None,
+    resize: str | None,
+    output: str | None,
     out: Path | None,
     preset: str,
     quantities: tuple[str, ...],
@@ -88,7 +88,7 @@ def collect(  # noqa: PLR0917  # click passes every option by name
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Measure the checkpoint of RUN, or any registered model with weights, on test images.
+    """Measure the checkpoint of RUN, or any residual network with --model, on labelled samples.
 
     Each family of quantities (norms, lesion, …) becomes one HDF5 file. What is there already
     with equal settings is kept.
@@ -97,8 +97,12 @@ def collect(  # noqa: PLR0917  # click passes every option by name
     Example:
         resprobe collect r20
         resprobe collect r20 --checkpoint all --preset economy
-        resprobe collect --model cifar-resnet --model-arg depth=20 \\
-            --weights w.safetensors --data cifar10 --data-dir data -o w.h5
+        resprobe collect --model net.py:resnet20 --weights resnet20.th \\
+            --data cifar10 --data-dir data -o r20
+        resprobe collect --model timm:resnet50 --weights w.safetensors \\
+            --data photos/ --resize 224 -o r50.h5
+        resprobe collect --model transformers:GPT2ForSequenceClassification \\
+            --weights gpt2-news/ --data news.npz -o gpt2
     """
     from resprobe.collect import Samples, chosen_families, left_alone
 
@@ -108,21 +112,26 @@ def collect(  # noqa: PLR0917  # click passes every option by name
     chosen = Samples(samples, sample_seed, _indices(sample_indices))
     leave = left_alone(families, quantities)
     if model is not None:
-        if run is not None or weights is None or data is None:
+        if run is not None or data is None:
             raise InputError(
                 "--model needs --weights and --data and takes no RUN; see `resprobe collect -h`."
             )
         if checkpoint != "last":
             raise InputError("--checkpoint belongs to a RUN; --model takes its --weights.")
-        from resprobe.collect_model import ModelRequest, collect_model
-
         if out is None and not only_estimate:
             raise InputError("--model needs -o OUT: a file ending in .h5 or a run directory.")
-        request = ModelRequest(model, arguments(model_args), weights, data, data_dir, device)
+        from resprobe.collect_model import ModelRequest, collect_model
+
+        asked = data_request(data, data_dir, normalize, resize)
+        request = ModelRequest(model, arguments(model_args), weights, asked, device, output)
+        tell = partial(say, quiet=quiet)
         if only_estimate:
             from resprobe.collect import estimate
 
-            _print_estimates(estimate(request.source(), families, samples=chosen), as_json)
+            source = request.source()
+            for note in source.notes:
+                tell(note)
+            _print_estimates(estimate(source, families, samples=chosen), as_json)
             return
         assert out is not None
         with counting(quiet=quiet) as progress:
@@ -134,6 +143,7 @@ def collect(  # noqa: PLR0917  # click passes every option by name
                 overwrite=overwrite,
                 leave=leave,
                 progress=progress,
+                tell=tell,
             )
         _print_collected(done, out, as_json, quiet)
         return
@@ -141,7 +151,14 @@ def collect(  # noqa: PLR0917  # click passes every option by name
         raise InputError("give a RUN directory, or --model, --weights and --data.")
     if out is not None:
         raise InputError("-o belongs to --model; what is collected of a RUN stays in it.")
-    foreign = {"--model-arg": model_args, "--weights": weights, "--data": data}
+    foreign = {
+        "--model-arg": model_args,
+        "--weights": weights,
+        "--data": data,
+        "--normalize": normalize,
+        "--resize": resize,
+        "--output": output,
+    }
     for option, value in foreign.items():
         if value:
             raise InputError(
@@ -230,22 +247,6 @@ def _indices(text: str | None) -> tuple[int, ...] | None:
         raise InputError(
             f"--sample-indices {text!r}: give whole numbers with commas, such as 0,1,2."
         ) from error
-
-
-def arguments(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read KEY=VALUE with TOML's values; anything else is a string."""
-    import tomllib
-
-    found: dict[str, Any] = {}
-    for pair in pairs:
-        key, sign, text = pair.partition("=")
-        if not sign or not key:
-            raise InputError(f"--model-arg {pair!r}: give KEY=VALUE, such as depth=20.")
-        try:
-            found[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[key] = text
-    return found
 
 
 def _print_estimates(estimates: Sequence[Estimate], as_json: bool) -> None:

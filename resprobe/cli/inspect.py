@@ -9,47 +9,71 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resprobe import registry
-from resprobe.cli.common import emit, output_options
+from resprobe.cli.common import emit, output_options, say
+from resprobe.cli.foreign import arguments, data_options, data_request, model_options
 from resprobe.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     import xarray as xr
 
 _COLUMNS = ("block", "stage", "skip", "activation", "scale", "elements")
+_MODEL_COLUMNS = ("block", "stage", "index", "skip", "activation", "scale", "input", "output")
 
 
 @click.command()
 @click.argument("what", metavar="MODEL|INPUT")
-@click.option(
-    "--model-arg",
-    "model_args",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Argument of the model; may be repeated.",
-)
+@model_options
 @click.option(
     "--input-shape",
-    show_default="3,32,32",
+    show_default="3,32,32; 16 tokens where the model takes input_ids",
     metavar="C,H,W",
-    help="Shape of one sample for a model.",
+    help="Shape of one sample for a model, such as 3,224,224 or 128.",
 )
+@click.option(
+    "--input-dtype",
+    show_default="that of the model's parameters",
+    metavar="float32|float64|int64",
+    help="Type of that sample, which is all zero: int64 for a model of tokens.",
+)
+@data_options
 @output_options
-def inspect(
-    what: str, model_args: tuple[str, ...], input_shape: str | None, as_json: bool, quiet: bool
+def inspect(  # noqa: PLR0917  # click passes every option by name
+    what: str,
+    model_args: tuple[str, ...],
+    weights: Path | None,
+    input_shape: str | None,
+    input_dtype: str | None,
+    data: str | None,
+    data_dir: Path | None,
+    normalize: tuple[str, str] | None,
+    resize: str | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
-    """Show the residual blocks of a registered MODEL, or what an INPUT holds.
+    """Show the residual blocks of a MODEL, or what an INPUT holds.
 
-    The blocks of a model are found from its executed operations; additions that are no blocks
-    are listed with the reason.
+    The blocks of a model are found from its executed operations, on one sample of zeros or the
+    first sample of --data; additions that are no blocks are listed with the reason. MODEL takes
+    the forms of `resprobe collect --model`.
 
     \b
     Example:
         resprobe inspect cifar-resnet --model-arg depth=20
+        resprobe inspect torchvision:resnet50 --input-shape 3,224,224
+        resprobe inspect transformers:GPT2Model --model-arg n_layer=2
+        resprobe inspect net.py:make --data photos/ --resize 64
         resprobe inspect r20
     """
     path = Path(what)
-    if path.exists():
-        for option, value in (("--model-arg", model_args), ("--input-shape", input_shape)):
+    if path.exists() and path.suffix != ".py":
+        foreign = {
+            "--model-arg": model_args,
+            "--weights": weights,
+            "--input-shape": input_shape,
+            "--input-dtype": input_dtype,
+            "--data": data,
+        }
+        for option, value in foreign.items():
             if value:
                 raise InputError(
                     f"{option} belongs to a MODEL, but {path} exists and is taken as an INPUT: "
@@ -57,14 +81,37 @@ def inspect(
                 )
         _inspect_input(path, as_json)
         return
-    if what not in registry.entries("models"):
+    from resprobe.inspect_model import InspectRequest, inspect_model
+    from resprobe.network import is_model
+
+    if not is_model(what) and path.suffix != ".py":
         raise UnknownNameError(
             "model or INPUT (no such path exists)", what, registry.entries("models")
         )
-    _inspect_model(what, model_args, _shape(input_shape or "3,32,32"), as_json)
+    request = InspectRequest(
+        model=what,
+        arguments=arguments(model_args),
+        weights=weights,
+        shape=_shape(input_shape),
+        dtype=input_dtype,
+        data=None if data is None else data_request(data, data_dir, normalize, resize),
+    )
+    for option, value in (
+        ("--data-dir", data_dir),
+        ("--normalize", normalize),
+        ("--resize", resize),
+    ):
+        if value and data is None:
+            raise InputError(f"{option} belongs to --data; give that too, or leave {option} out.")
+    document, notes = inspect_model(request)
+    for note in notes:
+        say(note, quiet=quiet)
+    emit(as_json, document, "\n".join(_lines(document)))
 
 
-def _shape(text: str) -> tuple[int, ...]:
+def _shape(text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
     try:
         shape = tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -74,43 +121,23 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def _inspect_model(
-    name: str, model_args: tuple[str, ...], shape: tuple[int, ...], as_json: bool
-) -> None:
-    import torch
-
-    from resprobe.blocks.discover import find_blocks
-    from resprobe.cli.collect import arguments
-    from resprobe.source import build
-
-    model = build(name, arguments(model_args))
-    try:
-        blocks = find_blocks(model, torch.zeros(1, *shape))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{name} does not take one sample of shape {shape} ({reason}); give --input-shape."
-        ) from error
-    parameters = sum(p.numel() for p in model.parameters())
-    rows = [
+def _lines(document: dict[str, Any]) -> list[str]:
+    """Say in words what blocks a model has and which additions are none."""
+    rows, refused = document["blocks"], document["refused"]
+    kind = "units of a plain network" if document["plain"] else "residual blocks"
+    shown = [
         {
-            "block": b.name,
-            "stage": b.stage,
-            "skip": b.skip,
-            "activation": b.activation,
-            "scale": b.scale,
-            "elements": b.elements,
-            "input_shape": list(b.input_shape),
-            "output_shape": list(b.output_shape),
+            **row,
+            "input": "×".join(map(str, row["input_shape"])),
+            "output": "×".join(map(str, row["output_shape"])),
         }
-        for b in blocks
+        for row in rows
     ]
-    refused = [{"addition": r.addition, "reason": r.reason} for r in blocks.refused]
-    kind = "units of a plain network" if blocks.plain else "residual blocks"
-    lines = [f"{name}: {parameters:,} parameters, {len(blocks)} {kind}", *_table(rows)]
-    lines += [f"no block: {r['addition']}: {r['reason']}" for r in refused]
-    document = {"model": name, "parameters": parameters, "blocks": rows, "refused": refused}
-    emit(as_json, document, "\n".join(lines))
+    return [
+        f"{document['model']}: {document['parameters']:,} parameters, {len(rows)} {kind}",
+        *_table(shown, _MODEL_COLUMNS),
+        *(f"no block: {item['addition']}: {item['reason']}" for item in refused),
+    ]
 
 
 def _inspect_input(path: Path, as_json: bool) -> None:
@@ -165,10 +192,10 @@ def _block_rows(dataset: xr.Dataset) -> list[dict[str, Any]]:
     ]
 
 
-def _table(rows: list[dict[str, Any]]) -> list[str]:
+def _table(rows: list[dict[str, Any]], names: tuple[str, ...] = _COLUMNS) -> list[str]:
     if not rows:
         return []
-    columns = [name for name in _COLUMNS if name in rows[0]]
+    columns = [name for name in names if name in rows[0]]
     cells = [columns, *[[str(row[name]) for name in columns] for row in rows]]
     widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
     return [

@@ -123,7 +123,8 @@ def test_json_is_one_document_on_stdout(measured, resprobe):
     assert lesion["path"] == str(measured / "analyses" / "lesion")
     assert lesion["verdict"]["analysis"] == "lesion"
     assert lesion["summary"]
-    assert document["not_measured"] == []
+    (missing,) = document["not_measured"]
+    assert missing.startswith("spans needs lesion-span: run `resprobe collect")
 
 
 def test_a_second_analysis_leaves_no_figure_of_the_first(measured, resprobe):

@@ -21,11 +21,12 @@ def family(run, name, step=LAST):
     return data
 
 
-def test_norms_and_lesions_of_the_last_checkpoint_are_the_default(collected):
+def test_norms_influence_and_lesions_of_the_last_checkpoint_are_the_default(collected):
     files = {path.relative_to(collected).as_posix() for path in collected.rglob("*.h5")}
     assert files == {
         "training.h5",
         f"collected/{LAST}/norms.h5",
+        f"collected/{LAST}/influence.h5",
         f"collected/{LAST}/lesion.h5",
     }
     assert not list(collected.rglob("*.partial"))
@@ -64,7 +65,7 @@ def test_what_is_there_with_equal_settings_is_kept_and_said_so(measured, resprob
     result = resprobe("collect", measured, "--json", "--quiet")
     assert result.exit_code == 0
     done = json.loads(result.stdout)["collected"]
-    assert [item["kept"] for item in done] == [True, True]
+    assert [item["kept"] for item in done] == [True, True, True]
     assert tree_hash(measured) == before
     assert "norms kept as it was measured before" in resprobe("collect", measured).stdout
 
@@ -73,7 +74,7 @@ def test_other_settings_are_refused_unless_they_may_overwrite(measured, resprobe
     before = tree_hash(measured)
     result = resprobe("collect", measured, "--samples", 50, "--quiet")
     assert result.exit_code == 2
-    assert "norms.h5 was measured with other settings" in result.stderr
+    assert ".h5 was measured with other settings" in result.stderr
     assert tree_hash(measured) == before
     assert resprobe("collect", measured, "--samples", 50, "--overwrite").exit_code == 0
     assert family(measured, "norms").sizes["sample"] == 50
@@ -146,7 +147,7 @@ def test_an_estimate_is_printed_and_nothing_is_written(run, resprobe, tree_hash)
     assert "norms: 500 samples, about" in result.stdout
     assert "lesion: 500 samples, about" in result.stdout
     document = json.loads(resprobe("collect", run, "--estimate", "--json").stdout)
-    assert {item["family"] for item in document} == {"norms", "lesion"}
+    assert {item["family"] for item in document} == {"norms", "influence", "lesion"}
     assert all(item["seconds"] > 0 and item["memory_mb"] > 0 for item in document)
     assert tree_hash(run) == before
 

@@ -31,7 +31,7 @@ def test_plain_xarray_opens_a_finished_file_with_every_dimension_named(tmp_path)
 
 def test_plain_xarray_opens_every_file_of_a_run(collected):
     paths = [collected / "training.h5", *sorted(collected.glob("collected/*/*.h5"))]
-    assert len(paths) == 3
+    assert len(paths) == 4
     for path in paths:
         for name, group in stored.plain_xarray(path).items():
             assert not any(dim.startswith("phony_dim") for dim in group["sizes"]), name
@@ -47,7 +47,9 @@ def test_plain_xarray_opens_every_file_of_a_run(collected):
 
 def test_a_run_opens_as_one_tree_with_a_group_for_each_checkpoint(collected):
     tree = resprobe.open(collected)
-    names = {"/training/step", "/training/epoch", "/step-00000008/norms", "/step-00000008/lesion"}
+    names = {"/training/step", "/training/epoch"} | {
+        f"/step-00000008/{family}" for family in ("norms", "lesion", "influence")
+    }
     assert {node.path for node in tree.leaves} == names
     assert tree.attrs["seed"] == 0
     assert "resnet" in tree.attrs["recipe"]

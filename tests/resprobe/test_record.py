@@ -372,7 +372,7 @@ def test_the_file_says_where_its_numbers_come_from(tmp_path):
     attributes = resprobe.open(tmp_path / "run" / "training.h5").attrs
     assert attributes["seed"] == 3
     assert attributes["batch_norm_mode"] == "train"
-    assert attributes["self_test"].startswith("13 checks hold")
+    assert attributes["self_test"].startswith("14 checks hold")
     for name in (
         "command",
         "torch_version",
