@@ -65,6 +65,8 @@ class Block:
         resume: the operation at which the program goes on after s + G was formed.
         feature_axis: the axis of the features of one position in x, counted with the sample: 1 for
             `(sample, channel, …)`, -1 for `(sample, …, feature)`.
+        sample_axis: the axis of the samples in the recorded tensors; not 0 in a model that works
+            on `(token, sample, feature)` inside. What is shown of a block has the samples first.
         source: where a running forward pass shows x.
         module: path of the module (of a plain unit: the unit).
         occurrence: which call of that module this is in a forward pass, from 0.
@@ -90,6 +92,7 @@ class Block:
     source: Source
     module: str
     occurrence: int
+    sample_axis: int = 0
 
     @property
     def shortcut(self) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -123,6 +124,39 @@ class Runner:
         inputs = [self._program.shapes[value] for value in self._program.inputs]
         self._samples = next((shape[0] for shape in inputs if shape), 1)
 
+    def find_samples(self, fewer: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
+        """Find out along which axis of each block the samples lie, from a smaller batch.
+
+        Args:
+            fewer: the positional arguments of the example, with one sample less.
+            kwargs: its keyword arguments, likewise.
+
+        Raises:
+            InputError: the samples of a block can't be told apart, as where they are folded into
+                one dimension with something else.
+        """
+        other = record(self.model, fewer, dict(kwargs or {}), keep=(), expected=self._structure)
+        if not other.as_expected:
+            return  # another way for another number of samples: nothing can be compared
+        found = [self._with_samples(block, other) for block in self.blocks]
+        self.blocks = replace(self.blocks, blocks=tuple(found))
+
+    def _with_samples(self, block: Block, fewer: Program) -> Block:
+        shapes = [
+            (self._program.shapes[value], fewer.shapes[value])
+            for value in (block.input, block.total)
+        ]
+        axes = [[axis for axis, size in enumerate(a) if b[axis] != size] for a, b in shapes]
+        if axes[0] != axes[1] or len(axes[0]) != 1:
+            raise _folded(block, shapes[1][0], self._samples)
+        axis = axes[0][0]
+        if any(a[axis] != self._samples for a, _ in shapes):
+            raise _folded(block, shapes[1][0], self._samples)
+        if axis == 0:
+            return block
+        into, out = (tuple(n for i, n in enumerate(a) if i != axis) for a, _ in shapes)
+        return replace(block, sample_axis=axis, input_shape=into, output_shape=out)
+
     def run(
         self,
         batch: Tensor | tuple[Any, ...],
@@ -163,7 +197,8 @@ class Runner:
         def show(one: _Show, block: Block, tensors: Mapping[int, Tensor]) -> None:
             if one.after:
                 assert see_output is not None
-                see_output(one.block, tensors[block.input], tensors[block.output])
+                x, out = tensors[block.input], tensors[block.output]
+                see_output(one.block, samples_first(block, x), samples_first(block, out))
             else:
                 assert see is not None
                 see(one.block, *_tensors_of(block, tensors))
@@ -196,7 +231,11 @@ class Runner:
                 "on this batch the model's control flow leads to other residual blocks than on "
                 "the first one; measure batches on which its blocks are the same."
             )
-        return program, blocks
+        own = tuple(
+            replace(found, sample_axis=block.sample_axis)
+            for found, block in zip(blocks, self.blocks, strict=True)
+        )
+        return program, replace(blocks, blocks=own)
 
     def _pass(
         self, program: Program, blocks: Blocks, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -288,7 +327,7 @@ def _arguments(batch: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _alike(block: Block) -> tuple[Any, ...]:
     """Give what must be equal for a block to be the same one in two recordings."""
-    return block.name, block.skip, block.output_shape
+    return block.name, block.skip
 
 
 class Pass:
@@ -332,15 +371,18 @@ class Pass:
 
     def input(self, block: Block) -> Tensor:
         """Give x of a block, `(sample, …)`; kept by `states`."""
-        return self._program.kept[self._own(block).input]
+        return self._kept(block, self._own(block).input)
 
     def total(self, block: Block) -> Tensor:
         """Give s + G of a block, `(sample, …)`; kept by `states`."""
-        return self._program.kept[self._own(block).total]
+        return self._kept(block, self._own(block).total)
 
     def block_output(self, block: Block) -> Tensor:
         """Give I(s + G) of a block, `(sample, …)`; kept by `states`."""
-        return self._program.kept[self._own(block).output]
+        return self._kept(block, self._own(block).output)
+
+    def _kept(self, block: Block, value: int) -> Tensor:
+        return samples_first(block, self._program.kept[value])
 
     # -- interventions ---------------------------------------------------------------------------
 
@@ -366,7 +408,8 @@ class Pass:
 
     def replace_sum(self, block: Block, total: Tensor) -> Any:
         """Give the model's output with `total` in the place of the block's s + G."""
-        return self._replay({self._own(block).total: total})
+        own = self._own(block)
+        return self._replay({own.total: total.movedim(0, own.sample_axis)})
 
     def replace_branch(self, block: Block, branch: Tensor) -> Any:
         """Give the model's output with `branch` in the place of the block's G.
@@ -432,7 +475,21 @@ def _values(block: Block) -> tuple[int, ...]:
 
 def _tensors_of(block: Block, kept: Mapping[int, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     # Where the skip is the identity, x and s are the same tensor, not only equal ones.
-    return kept[block.input], _shortcut(block, kept), branch_of(block, kept)
+    x = samples_first(block, kept[block.input])
+    s = x if block.shortcut == block.input else _shortcut(block, kept)
+    return x, s, samples_first(block, branch_of(block, kept))
+
+
+def samples_first(block: Block, tensor: Tensor) -> Tensor:
+    """View a recorded tensor of a block as `(sample, …)`."""
+    return tensor.movedim(block.sample_axis, 0) if block.sample_axis else tensor
+
+
+def _folded(block: Block, shape: tuple[int, ...], samples: int) -> InputError:
+    return InputError(
+        f"the features of block {block.name} have shape {shape} for {samples} samples, which can't "
+        "be told apart in it; give a model that keeps the samples in a dimension of their own."
+    )
 
 
 def branch_of(block: Block, tensors: Mapping[int, Tensor]) -> Tensor:
@@ -447,4 +504,4 @@ def branch_of(block: Block, tensors: Mapping[int, Tensor]) -> Tensor:
 def _shortcut(block: Block, kept: Mapping[int, Tensor]) -> Tensor:
     if block.shortcut is None:
         return shortcut_of(block, kept[block.input])
-    return kept[block.shortcut]
+    return samples_first(block, kept[block.shortcut])

@@ -224,7 +224,7 @@ def _joined(known: Ancestry, addition: _Addition, joints: dict[int, Joint]) -> J
         else:
             reasons.append(reason)
     if not candidates:
-        return (reasons or ["neither operand is the other's ancestor through a short path"])[0]
+        return reasons[0] if reasons else _unrelated(known, addition)
     simplest = [one for one in candidates if one[1].kind != "projection"] or candidates
     if len(simplest) > 1:
         return "both operands reach a common ancestor by a short path: an average of branches"
@@ -247,6 +247,15 @@ def _joined(known: Ancestry, addition: _Addition, joints: dict[int, Joint]) -> J
                 return "parts of one input, neither of which is mapped: a gate"
             return replace(joint, input=operand.value, kind="identity")
     return joint
+
+
+def _unrelated(known: Ancestry, addition: _Addition) -> str:
+    values = [operand.value for operand in addition.operands]
+    if any(
+        known.is_ancestor(a, b) and not known.learns(a, b) for a in values for b in values if a != b
+    ):
+        return "one operand is made of the other without parameters, as in an activation by hand"
+    return "neither operand is the other's ancestor through a short path"
 
 
 def _unfit(

@@ -42,6 +42,7 @@ def _rows(kind: str) -> list[dict[str, Any]]:
                 "dims": list(q.dims),
                 "units": q.units,
                 "cost": q.cost,
+                "standard": bool(q.measured_by) and q.standard,
                 "estimate": q.estimate,
                 "while_training": q.while_training or q.family == "step",
                 "formula": q.formula,
@@ -59,11 +60,12 @@ def _table(kind: str, rows: list[dict[str, Any]]) -> str:
     if not rows:
         return f"{kind}\n  none"
     wide = max(len(row["name"]) for row in rows)
+    families = max(len(row.get("family", "")) for row in rows)
     lines = [kind]
     for row in rows:
         if kind == "quantities":
             dims = ", ".join(row["dims"]) or "scalar"
-            note = f"{row['family']:<7} ({dims}): {row['formula']}. {row['meaning']}"
+            note = f"{row['family']:<{families}}  ({dims}): {row['formula']}. {row['meaning']}"
         else:
             note = row.get("meaning") or row["object"]
         lines.append(f"  {row['name']:<{wide}}  {note}")

@@ -116,7 +116,7 @@ class Sums(nn.Module):
         ("bias", "different shapes"),
         ("average of branches", "average of branches"),
         ("two deep branches", "neither operand"),
-        ("no parameters", "neither operand"),
+        ("no parameters", "made of the other without parameters"),
         ("a scaled skip", "a difference"),
         ("two maps of one input", "average of branches or an adapter"),
     ],

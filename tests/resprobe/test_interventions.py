@@ -202,3 +202,59 @@ def test_blocks_are_shown_with_their_outputs_and_then_let_go(name):
             assert same(ended[block.name], [kept.input(block), kept.block_output(block)])
         with pytest.raises(KeyError):
             passed.block_output(runner.blocks[0])
+
+
+class TokensFirst(nn.Module):
+    """Takes `(sample, token, feature)` and works on `(token, sample, feature)` inside."""
+
+    def __init__(self, wide=4, depth=2):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(wide, wide) for _ in range(depth))
+
+    def forward(self, x):
+        x = x.transpose(0, 1)
+        for layer in self.layers:
+            x = x + layer(x).tanh()
+        return x.mean(0)
+
+
+def test_samples_are_found_where_they_are_not_the_first_dimension():
+    torch.manual_seed(0)
+    net, x = TokensFirst().eval(), torch.randn(3, 5, 4)
+    with torch.no_grad():
+        runner = Runner(net, x)
+        runner.find_samples((x[:-1],))
+        assert [block.sample_axis for block in runner.blocks] == [1, 1]
+        assert {block.output_shape for block in runner.blocks} == {(5, 4)}
+        seen = []
+        whole = runner.run(
+            x, see=lambda *shown: seen.append(shown), branches=True, states=True, functions=True
+        )
+        assert torch.equal(seen[0][1], x)
+        assert seen[0][1] is seen[0][2]
+        branch = net.layers[0](x).tanh()
+        torch.testing.assert_close(seen[0][3], branch)
+        first = runner.blocks[0]
+        torch.testing.assert_close(whole.block_output(first), x + branch)
+        assert torch.equal(whole.replace_sum(first, whole.total(first)), net(x))
+        assert torch.equal(whole.replace_branch(first, 0 * branch), whole.lesion(first))
+        expected = nn.Sequential(*net.layers)
+        swapped = whole.reorder(list(runner.blocks)[::-1])
+        y = x + expected[1](x).tanh()
+        torch.testing.assert_close(swapped, (y + expected[0](y).tanh()).mean(1))
+
+
+def test_samples_that_are_folded_into_another_dimension_are_refused():
+    class Folded(TokensFirst):
+        def forward(self, x):
+            n = len(x)
+            x = x.flatten(0, 1)
+            for layer in self.layers:
+                x = x + layer(x).tanh()
+            return x.view(n, -1, x.shape[-1]).mean(1)
+
+    net, x = Folded().eval(), torch.randn(3, 5, 4)
+    with torch.no_grad():
+        runner = Runner(net, x)
+        with pytest.raises(InputError, match=r"shape \(15, 4\) for 3 samples"):
+            runner.find_samples((x[:-1],))
