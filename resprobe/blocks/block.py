@@ -47,7 +47,7 @@ class Block:
     Attributes:
         name: path of the innermost module whose forward ran the addition (`model` for the root),
             with `:0`, `:1` … where several share it; unique in a network.
-        stage: counts runs of blocks of one output shape.
+        stage: counts runs of blocks of one output shape; flattened positions are the same shape.
         index: counts blocks over the network, from 0.
         index_in_stage: counts blocks within the stage, from 0.
         skip: one of `SKIPS`; `none` for a unit of a plain network, whose G is its output and

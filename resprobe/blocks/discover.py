@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -193,13 +193,6 @@ def _plain_units(model: nn.Module, program: Program, units: tuple[str, ...]) -> 
     return sorted(found, key=lambda block: block.index)
 
 
-@dataclass
-class _Stage:
-    shape: tuple[int, ...] | None = None
-    number: int = -1
-    count: int = 0
-
-
 def _named(blocks: list[Block]) -> list[Block]:
     """Number the blocks that share a module's path, in the order of execution."""
     shared = Counter(block.name for block in blocks)
@@ -216,12 +209,17 @@ def _named(blocks: list[Block]) -> list[Block]:
 
 
 def _placed(blocks: list[Block]) -> list[Block]:
-    """Count the blocks over the network and within runs of one output shape."""
-    placed = []
-    stage = _Stage()
+    """Count the blocks over the network and within runs of one feature shape."""
+    placed: list[Block] = []
+    stage, within, before = -1, 0, None
     for index, block in enumerate(blocks):
-        if block.output_shape != stage.shape:
-            stage = _Stage(block.output_shape, stage.number + 1, 0)
-        placed.append(replace(block, index=index, stage=stage.number, index_in_stage=stage.count))
-        stage.count += 1
+        features = _features(block)
+        stage, within = (stage, within + 1) if features == before else (stage + 1, 0)
+        placed.append(replace(block, index=index, stage=stage, index_in_stage=within))
+        before = features
     return placed
+
+
+def _features(block: Block) -> tuple[int, int]:
+    """Give the numbers of elements and of features: a stage may flatten its positions."""
+    return block.elements, block.output_shape[0 if block.feature_axis == 1 else -1]

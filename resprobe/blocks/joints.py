@@ -188,11 +188,22 @@ def _no_sum_of_features(known: Ancestry, addition: _Addition) -> str | None:
         return "operands of different shapes: a bias, a mask or a gate"
     if any(not dtypes[v].is_floating_point or len(shapes[v]) < 2 for v in values):
         return "not an addition of features of samples"
-    if not all(known.depends_on_input(value) for value in values):
+    if not all(known.depends_on_input(value) for value in values) and not _is_query(known, values):
         return "an operand does not depend on the input: a positional embedding or a constant"
     if _is_gated(known, addition):
         return "a part of a gate: the sum is multiplied by features"
     return None
+
+
+def _is_query(known: Ancestry, values: list[int]) -> bool:
+    """Whether one operand is a learned start, as a class token, that the other was made from."""
+    free = [value for value in values if not known.depends_on_input(value)]
+    others = [value for value in values if value not in free]
+    return (
+        len(free) == 1
+        and all(known.learns(free[0], other) for other in others)
+        and not _is_only_added(known, free[0], others)
+    )
 
 
 def _is_gated(known: Ancestry, addition: _Addition) -> bool:
@@ -337,7 +348,8 @@ def _is_gate(known: Ancestry, value: int, features: set[int]) -> bool:
         sources = [v for v in op.reads if known.depends_on_input(v)]
         if op.function in PRODUCTS and len(sources) == 2:
             return bool(features & {_unscaled(known, source) for source in sources})
-        if len(sources) != 1 or STEPS.get(op.function) not in ("identity", "scaled"):
+        rescales = op.function in FUSED_SUMS or STEPS.get(op.function) in ("identity", "scaled")
+        if len(sources) != 1 or not rescales:
             return False
         value = sources[0]
     return False
@@ -363,8 +375,8 @@ def _is_only_added(known: Ancestry, source: int, others: list[int]) -> bool:
             for made in op.writes
             for other in others
         )
-        added = op.function in ADDITIONS and all(map(known.depends_on_input, op.reads))
-        if leads and not (added and len(op.reads) > 1):
+        added = op.function in ADDITIONS and len(op.reads) > 1
+        if leads and not (added and any(map(known.depends_on_input, op.reads))):
             return False
     return True
 

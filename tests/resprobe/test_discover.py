@@ -146,3 +146,47 @@ def test_finding_blocks_leaves_the_model_as_it_was():
 def test_values_are_never_looked_at_a_zero_branch_is_a_block():
     net = linear_stack(blocks=2, h=0.0)
     assert len(find_blocks(net, torch.zeros(2, 6, dtype=torch.float64))) == 2
+
+
+class Queries(nn.Module):
+    """A learned token reads from the features; a learned embedding is only ever added."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 4))
+        self.place = nn.Parameter(torch.randn(1, 3, 4))
+        self.key, self.value = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+
+    def forward(self, x):
+        token = self.token.expand(len(x), -1, -1)
+        place = self.place.expand(len(x), -1, -1)
+        for layer in self.layers:
+            x = layer(x + place).relu()
+        return token + torch.softmax(token @ self.key(x).mT, -1) @ self.value(x)
+
+
+def test_a_learned_query_starts_a_block_and_an_embedding_of_every_layer_does_not():
+    blocks = find_blocks(Queries(), torch.randn(2, 3, 4))
+    assert [(block.skip, block.output_shape) for block in blocks] == [("identity", (1, 4))]
+    reasons = [reason for _, reason in blocks.refused]
+    assert sum("positional embedding" in reason for reason in reasons) == 2
+
+
+def test_positions_that_are_flattened_do_not_start_another_stage():
+    class Flattens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+
+        def forward(self, x):
+            x = x + self.layers[0](x)
+            x = x.flatten(1, 2)
+            x = x + self.layers[1](x)
+            x = x.view(len(x), 3, 2, 4)
+            return x + self.layers[2](x)
+
+    blocks = find_blocks(Flattens(), torch.randn(2, 3, 2, 4))
+    assert [block.output_shape for block in blocks] == [(3, 2, 4), (6, 4), (3, 2, 4)]
+    assert [block.stage for block in blocks] == [0, 0, 0]
+    assert [block.index_in_stage for block in blocks] == [0, 1, 2]

@@ -432,7 +432,7 @@ CASES = {
         "pre",
         1.0,
     ),
-    # the latents are parameters, so what they read first is no block; then the MLP and 2·2
+    # the learned latents read, the MLP, and 2·2
     "Perceiver": (
         "PerceiverModel",
         "PerceiverConfig",
@@ -446,7 +446,7 @@ CASES = {
             "num_cross_attention_heads": 2,
         },
         {"inputs": torch.ones(1, 6, 8)},
-        5,
+        6,
         "pre",
         1.0,
     ),
