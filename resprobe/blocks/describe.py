@@ -193,6 +193,9 @@ def _is_norm(known: Ancestry, value: int) -> bool:
 def _number(known: Ancestry, factor: object, shape: tuple[int, ...]) -> float | None:
     """Give a constant factor as one number: itself, or the mean of a layer scale."""
     while isinstance(factor, Ref):
+        if factor.value in known.program.externals:
+            factor = known.program.externals[factor.value]
+            break
         op = known.program.operations[known.maker[factor.value]]
         if op.function not in VIEWS or known.depends_on_input(factor.value):
             return None

@@ -63,15 +63,21 @@ def blocks_as_run(
 @contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
     """Put buffers and random states back to what they were, whatever runs in between."""
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    held = (*model.parameters(), *(buffer for buffer, _ in buffers))
+    buffers = [
+        (module._buffers, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    held = (*model.parameters(), *(buffer for _, _, buffer, _ in buffers))
     devices = {tensor.device for tensor in held if tensor.is_cuda}
     try:
         with torch.random.fork_rng(devices=sorted(devices, key=str)):
             yield
     finally:
         with torch.no_grad():
-            for buffer, value in buffers:
+            for own, name, buffer, value in buffers:
+                own[name] = buffer  # the forward may have put another in its place
                 buffer.copy_(value)
 
 

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from resprobe.blocks.block import subsampling
-from resprobe.blocks.discover import discover
+from resprobe.blocks.discover import discover, unchanged
 from resprobe.blocks.operations import ControlFlowChanged, Program
-from resprobe.blocks.program import record
-from resprobe.blocks.structure import Ref
+from resprobe.blocks.program import record, set_random_states
+from resprobe.blocks.structure import Ref, rebuild
 from resprobe.errors import InputError, ViolationError
 
 if TYPE_CHECKING:
@@ -116,11 +116,15 @@ class Runner:
         self._select = select or (lambda result: result)
         self._kwargs = dict(kwargs or {})
         # No tensor is kept: the blocks follow from the structure alone.
-        self._program = record(model, _arguments(example), self._kwargs, keep=())
+        copies = rebuild((_arguments(example), self._kwargs), _cloned)
+        self._program = record(model, *copies, keep=())
         self.blocks: Blocks = discover(model, self._program)
         self._wanted = self._select(self._program.output)
         self._program.result = None  # the example's output is of no use
         self._structure = self._program.structure()
+        self._overwrites = any(
+            old in self._program.inputs for op in self._program.operations for old, _ in op.renames
+        )
         inputs = [self._program.shapes[value] for value in self._program.inputs]
         self._samples = next((shape[0] for shape in inputs if shape), 1)
 
@@ -206,8 +210,8 @@ class Runner:
 
         program = record(
             self.model,
-            args,
-            kwargs,
+            self._fresh(args),
+            self._fresh(kwargs),
             keep=kept | {value for one in shows for value in one.values},
             visits=_visits(shows, kept, show),
             expected=self._structure,
@@ -224,7 +228,7 @@ class Runner:
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[Program, Blocks]:
         """Record a batch whose operations are not those of the example, keeping every value."""
-        program = record(self.model, args, kwargs)
+        program = record(self.model, self._fresh(args), self._fresh(kwargs))
         blocks = discover(self.model, program)
         if [_alike(block) for block in blocks] != [_alike(block) for block in self.blocks]:
             raise ViolationError(
@@ -237,11 +241,23 @@ class Runner:
         )
         return program, replace(blocks, blocks=own)
 
+    def _fresh(self, arguments: Any) -> Any:
+        """Give arguments that the model may overwrite, if it does; they may be wanted again."""
+        if not self._overwrites:
+            return arguments
+        return rebuild(arguments, _cloned)
+
     def _pass(
         self, program: Program, blocks: Blocks, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> Pass:
+        states = program.random_states
+
         def again(dropped: Sequence[Operand]) -> Any:
-            once_more = record(self.model, args, kwargs, keep=(), dropped=dropped)
+            with unchanged(self.model):
+                set_random_states(self.model, states)
+                once_more = record(
+                    self.model, self._fresh(args), self._fresh(kwargs), keep=(), dropped=dropped
+                )
             return self._select(once_more.result)
 
         output, program.result = self._select(program.result), None
@@ -295,8 +311,9 @@ class Runner:
         needed = program.needs({block.total: None}, output=self._wanted)
         if block.shortcut is None:
             return needed | {block.input}
-        lesion = {block.total: Ref(block.shortcut)}
-        return needed | program.needs(lesion, output=self._wanted) | {block.shortcut}
+        lesion = _without(program, block.carried)
+        needed |= program.needs(lesion, output=self._wanted)
+        return needed | {operand.value for operand in block.carried}
 
 
 def _visits(
@@ -321,8 +338,20 @@ def _visits(
     return {place: partial(visit, numbers) for place, numbers in places.items()}
 
 
+def _cloned(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
 def _arguments(batch: Tensor | tuple[Any, ...]) -> tuple[Any, ...]:
     return batch if isinstance(batch, tuple) else (batch,)
+
+
+def _without(program: Program, dropped: Sequence[Operand]) -> dict[int, Tensor | Ref]:
+    """Give the changes by which additions give one operand, as if they added nothing to it."""
+    return {
+        program.operations[operand.operation].result.value: Ref(operand.value)
+        for operand in dropped
+    }
 
 
 def _alike(block: Block) -> tuple[Any, ...]:
@@ -400,11 +429,17 @@ class Pass:
         span = [self.blocks[index] for index in range(first, last + 1)]
         if self.blocks.plain:
             return self._plain_lesion(span)
-        changes = {block.total: Ref(block.carried[0].value) for block in span}
+        dropped = [operand for block in span for operand in block.carried]
+        if self._program.random_states:
+            return self._again(dropped)
         try:
-            return self._program.replay(changes, output=self._wanted)
+            return self._program.replay(_without(self._program, dropped), output=self._wanted)
         except ControlFlowChanged:
-            return self._again([operand for block in span for operand in block.carried])
+            return self._again(dropped)
+
+    def lesion_anew(self, block: Block) -> Any:
+        """Give the lesion's output by running the batch once more: slower, without a replay."""
+        return self._again(self._own(block).carried)
 
     def replace_sum(self, block: Block, total: Tensor) -> Any:
         """Give the model's output with `total` in the place of the block's s + G."""
@@ -446,6 +481,11 @@ class Pass:
         return self._replay({chain[-1].output: x})
 
     def _replay(self, changes: Mapping[int, Tensor], *, output: Any = None) -> Any:
+        if self._program.random_states:
+            raise InputError(
+                "the model draws random numbers in this mode, so this intervention can't be "
+                "replayed; only lesions can be measured on such a model."
+            )
         try:
             wanted = self._wanted if output is None else output
             return self._program.replay(changes, output=wanted)
@@ -457,11 +497,16 @@ class Pass:
             ) from changed
 
     def _plain_lesion(self, span: Sequence[Block]) -> Any:
-        x = self._program.kept[span[0].input]
+        x = self.input(span[0])
         for unit, after in pairwise(span):
-            s = shortcut_of(unit, x)
-            x = self._replay({unit.output: s}, output=Ref(after.input))
+            s = shortcut_of(unit, x).movedim(0, unit.sample_axis)
+            x = samples_first(after, self._replay({unit.output: s}, output=Ref(after.input)))
         return self.replace_sum(span[-1], shortcut_of(span[-1], x))
+
+    @property
+    def random(self) -> bool:
+        """Whether the model drew random numbers in this pass."""
+        return bool(self._program.random_states)
 
     def _own(self, block: Block) -> Block:
         """Give the block as it is in this pass, whose operations may be numbered otherwise."""
@@ -503,5 +548,5 @@ def branch_of(block: Block, tensors: Mapping[int, Tensor]) -> Tensor:
 
 def _shortcut(block: Block, kept: Mapping[int, Tensor]) -> Tensor:
     if block.shortcut is None:
-        return shortcut_of(block, kept[block.input])
+        return shortcut_of(block, samples_first(block, kept[block.input]))
     return samples_first(block, kept[block.shortcut])

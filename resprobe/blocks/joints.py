@@ -26,6 +26,7 @@ from resprobe.blocks.kinds import (
     MIXERS,
     PARTS,
     PRODUCTS,
+    REARRANGEMENTS,
     REVERSED_DIFFERENCES,
     SKIP_KINDS,
     STACK,
@@ -347,7 +348,7 @@ def _is_gate(known: Ancestry, value: int, features: set[int]) -> bool:
         op = known.program.operations[known.maker[value]]
         sources = [v for v in op.reads if known.depends_on_input(v)]
         if op.function in PRODUCTS and len(sources) == 2:
-            return bool(features & {_unscaled(known, source) for source in sources})
+            return any(_is_made_of(known, source, features) for source in sources)
         rescales = op.function in FUSED_SUMS or STEPS.get(op.function) in ("identity", "scaled")
         if len(sources) != 1 or not rescales:
             return False
@@ -355,15 +356,19 @@ def _is_gate(known: Ancestry, value: int, features: set[int]) -> bool:
     return False
 
 
-def _unscaled(known: Ancestry, value: int) -> int:
-    """Walk back through products with constants."""
-    while value in known.maker:
-        op = known.program.operations[known.maker[value]]
-        sources = [v for v in op.reads if known.depends_on_input(v)]
-        if op.function not in PRODUCTS or len(sources) != 1:
-            break
-        value = sources[0]
-    return value
+def _is_made_of(known: Ancestry, value: int, features: set[int], depth: int = 8) -> bool:
+    """Whether a value is some features, rescaled, shifted or subtracted from others at most."""
+    if value in features:
+        return True
+    if depth == 0 or value not in known.maker:
+        return False
+    op = known.program.operations[known.maker[value]]
+    if op.function not in REARRANGEMENTS:
+        return False
+    sources = [v for v in op.reads if known.depends_on_input(v)]
+    if op.function in PRODUCTS and len(sources) > 1:
+        return False
+    return any(_is_made_of(known, source, features, depth - 1) for source in sources)
 
 
 def _is_only_added(known: Ancestry, source: int, others: list[int]) -> bool:

@@ -23,7 +23,24 @@ STACKED_SUM = aten.sum.dim_IntList
 ADDITIONS = SUMS | DIFFERENCES | REVERSED_DIFFERENCES | {STACKED_SUM}
 
 # Additions that are fused with a product.
-FUSED_SUMS = _overloads("addcmul", "addcmul_", "addcdiv", "addcdiv_", "lerp", "lerp_")
+FUSED_SUMS = _overloads(
+    "addcmul",
+    "addcmul_",
+    "addcdiv",
+    "addcdiv_",
+    "lerp",
+    "lerp_",
+    "addmm",
+    "addmm_",
+    "baddbmm",
+    "baddbmm_",
+    "addbmm",
+    "addmv",
+    "index_add",
+    "index_add_",
+    "scatter_add",
+    "scatter_add_",
+)
 CONCATENATION = aten.cat.default
 STACK = aten.stack.default
 
@@ -179,10 +196,32 @@ LINEAR = frozenset(
         *MATRIX_PRODUCTS,
         CONVOLUTION,
         *_overloads(
-            "avg_pool1d", "avg_pool2d", "avg_pool3d", "mean", "sum", "stack", "neg", "mv", "dot"
+            "avg_pool1d",
+            "avg_pool2d",
+            "avg_pool3d",
+            "mean",
+            "sum",
+            "stack",
+            "neg",
+            "mv",
+            "dot",
+            "index",
+            "index_select",
+            "index_add",
+            "index_add_",
+            "gather",
+            "scatter",
+            "scatter_",
+            "scatter_add",
+            "scatter_add_",
+            "select",
+            "zero_",
         ),
     }
 )
+
+# What leaves features recognisable: moved, cut, padded, shifted or rescaled.
+REARRANGEMENTS = VIEWS | PARTS | _PADS | SUMS | DIFFERENCES | PRODUCTS
 
 # Operations that take a shape from a tensor and no number.
 SHAPE_ONLY = _overloads(

@@ -8,9 +8,10 @@ was not changed comes out the same to the bit; operations that nothing asked for
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -46,8 +47,7 @@ class Operation:
 
     Attributes:
         function: the overload, such as `aten.add.Tensor`.
-        args, kwargs: as executed, each recorded tensor replaced by a `Ref`; parameters, buffers
-            and constants stand as themselves.
+        args, kwargs: as executed, each tensor replaced by a `Ref`; parameters stand as themselves.
         result: like what it returned, tensors replaced by `Ref`.
         reads: numbers of the values it read.
         writes: numbers of the values it made, in-place results included.
@@ -114,6 +114,8 @@ class Program:
         kept: tensors of the values that were to be kept, as they were when made.
         modules: the calls of modules, in the order of their ends.
         produced_by: value to the Python call that returned it.
+        externals: value to tensor of what the pass met from outside: buffers, caches, constants.
+        random_states: of torch's generators before the pass, empty if it drew no random number.
         as_expected: whether the operations are those of an earlier recording, where one was given.
     """
 
@@ -126,8 +128,11 @@ class Program:
     kept: dict[int, Tensor] = field(default_factory=dict)
     modules: list[ModuleCall] = field(default_factory=list)
     produced_by: dict[int, Call] = field(default_factory=dict)
+    externals: dict[int, Tensor] = field(default_factory=dict)
+    random_states: list[Tensor] = field(default_factory=list)
     as_expected: bool = True
     _plans: dict[Any, _Plan] = field(default_factory=dict, repr=False)
+    _tails: dict[Any, _Tail] = field(default_factory=dict, repr=False)
     _makers: dict[int, int] = field(default_factory=dict, repr=False)
 
     def structure(self) -> tuple[Any, ...]:
@@ -177,7 +182,7 @@ class Program:
         plan = self._plan(changes, start, wanted)
         environment = self._initial(plan, changes)
         with torch.no_grad():
-            for step in plan.steps:
+            for step in chain(plan.steps, plan.tail):
                 changed = [self._change(value, changes, environment, step) for value in step.bound]
                 if step.run:
                     self._run(self.operations[step.operation], environment)
@@ -193,7 +198,7 @@ class Program:
 
     def share_plans(self, other: Program) -> None:
         """Take over the plans for replays of a program of equal structure."""
-        self._plans, self._makers = other._plans, other._makers
+        self._plans, self._tails, self._makers = other._plans, other._tails, other._makers
 
     def maker(self, value: int) -> int | None:
         """Give the operation that made a value, None for an argument of the model."""
@@ -212,14 +217,16 @@ class Program:
                 environment[new] = environment[old]
         if type(op.result) is Ref:
             environment[op.result.value] = result
-        else:
+        elif not isinstance(op.result, Tensor):
             _bind(op.result, result, environment)
         if op.guard:
             self._require_same(op, result)
 
     def _require_same(self, op: Operation, result: Any) -> None:
         """Raise if what Python reads of a result is not what it read when recorded."""
-        if isinstance(result, Tensor):
+        if isinstance(op.result, Tensor):
+            same = torch.equal(result, op.result)
+        elif isinstance(result, Tensor):
             same = tuple(result.shape) == self.shapes[op.result.value]
         elif isinstance(result, tuple | list):
             pairs = zip(result, op.result, strict=True)
@@ -239,6 +246,7 @@ class Program:
         """Give the tensor that takes a value's place, as it is before the operation runs."""
         change = changes[value]
         tensor = environment[change.value] if isinstance(change, Ref) else change
+        tensor = tensor.to(self.dtypes[value])  # s may be of a narrower type than s + G
         return tensor.clone() if step.run else tensor
 
     def _initial(self, plan: _Plan, changes: Mapping[int, Tensor | Ref]) -> dict[int, Tensor]:
@@ -281,31 +289,40 @@ class Program:
     def _planned(
         self, links: Mapping[int, int | None], start: int | None, wanted: frozenset[int]
     ) -> _Plan:
-        makers = {value: self.maker(value) for value in links}
+        makers = [self.maker(value) for value in links]
+        known = [made for made in makers if made is not None]
         if start is None:
-            start = min((-1 if made is None else made for made in makers.values()), default=0)
-            start = max(start, 0)
-        steps, live = self._steps(links, start, wanted)
-        given = {value for value in live if value in links and links[value] is None}
-        bound = {value for step in steps for value in step.bound}
-        begin = live | bound
-        private = self._overwritten(steps, links, begin)
-        return _Plan(self._freeing(steps, links, wanted), live - given, given, private)
+            start = min(known, default=0) if len(known) == len(makers) else 0
+        after = max([start, *(made + 1 for made in known)])
+        tail = self._tail(wanted, after)
+        needed = set(tail.needed)
+        steps = self._walk_back(links, range(after - 1, start - 1, -1), needed)
+        steps = self._freeing(steps, links, tail.needed | wanted)
+        given = {value for value in needed if value in links and links[value] is None}
+        private = self._overwritten([*steps, *tail.steps], needed)
+        return _Plan(steps, tail.steps, needed - given, given, private)
 
-    def _steps(
-        self, links: Mapping[int, int | None], start: int, wanted: frozenset[int]
-    ) -> tuple[list[_Step], set[int]]:
-        """Walk back from what is wanted: the operations to run, and the values to start from."""
-        needed = set(wanted)
+    def _tail(self, wanted: frozenset[int], after: int) -> _Tail:
+        """Give what all replays do alike from one operation on; long spans share it."""
+        key = (wanted, after)
+        if key not in self._tails:
+            needed = set(wanted)
+            last = self._last(wanted)
+            steps = self._walk_back({}, range(last, after - 1, -1), needed)
+            self._tails[key] = _Tail(self._freeing(steps, {}, wanted), frozenset(needed))
+        return self._tails[key]
+
+    def _walk_back(
+        self, links: Mapping[int, int | None], indices: range, needed: set[int]
+    ) -> list[_Step]:
+        """Walk back from what is needed at the end to what is at the start; give the steps."""
         steps: list[_Step] = []
-        for index in range(self._last(wanted), start - 1, -1):
+        for index in indices:
             op = self.operations[index]
-            changed = tuple(value for value in op.writes if value in links and value in needed)
+            shown = any(new in needed for _, new in op.renames)
+            changed = tuple(v for v in op.writes if v in links and (v in needed or shown))
             needed.difference_update(changed)
-            for value in changed:
-                link = links[value]
-                if link is not None:
-                    needed.add(link)
+            needed.update(link for v in changed if (link := links[v]) is not None)
             run = op.guard or any(value in needed for value in op.writes)
             if run:
                 needed.difference_update(op.writes)
@@ -313,7 +330,7 @@ class Program:
                 needed.update(old for old, _ in op.renames)
             if run or changed:
                 steps.append(_Step(index, run, changed, ()))
-        return steps[::-1], needed
+        return steps[::-1]
 
     def _last(self, wanted: frozenset[int]) -> int:
         """Give the last operation that can matter: all where the model's output is wanted."""
@@ -322,18 +339,20 @@ class Program:
         makers = (self.maker(value) for value in wanted)
         return max((made for made in makers if made is not None), default=-1)
 
-    def _overwritten(
-        self, steps: list[_Step], links: Mapping[int, int | None], begin: set[int]
-    ) -> set[int]:
-        """Give the values of `begin` whose storage the steps write to.
+    def _overwritten(self, steps: Sequence[_Step], begin: set[int]) -> frozenset[int]:
+        """Give the values that the steps write to and so must have for themselves.
 
-        A change that stands for another value counts as overwritten also if that one is.
+        These are those of `begin` on whose storage they write; where they write at all, also every
+        change, which may stand for a tensor that is read, or written to, elsewhere.
         """
+        if not any(step.run and self.operations[step.operation].renames for step in steps):
+            return frozenset()
         # A view that is made during the replay writes through to the tensor that it views.
         origins = {value: {value} for value in begin}
         found: set[int] = set()
         for step in steps:
             op = self.operations[step.operation]
+            found.update(step.bound)
             if not step.run:
                 continue
             if op.function.is_view:
@@ -343,23 +362,10 @@ class Program:
             for old, new in op.renames:
                 found |= origins.get(old, set())
                 origins[new] = origins.get(old, set())
-            for value in step.bound:  # what it writes into when it ran for other tensors' sake
-                found |= origins.get(value, set())
-        for step in steps:
-            for value in step.bound:
-                link = links[value]
-                if link is not None and (link in found or self._renamed_in(steps, link)):
-                    found.add(value)
-        return found & begin
-
-    def _renamed_in(self, steps: list[_Step], value: int) -> bool:
-        return any(
-            step.run and any(old == value for old, _ in self.operations[step.operation].renames)
-            for step in steps
-        )
+        return frozenset(found)
 
     def _freeing(
-        self, steps: list[_Step], links: Mapping[int, int | None], wanted: frozenset[int]
+        self, steps: list[_Step], links: Mapping[int, int | None], later: frozenset[int]
     ) -> list[_Step]:
         """Note with each step the values that nothing reads after it."""
         last: dict[int, int] = {}
@@ -372,7 +378,7 @@ class Program:
             last.update(dict.fromkeys(touched, place))
         freed: dict[int, list[int]] = {}
         for value, place in last.items():
-            if value not in wanted:
+            if value not in later:
                 freed.setdefault(place, []).append(value)
         return [
             step._replace(freed=tuple(freed.get(place, ()))) for place, step in enumerate(steps)
@@ -395,20 +401,34 @@ class _Step(NamedTuple):
     freed: tuple[int, ...]
 
 
+class _Tail(NamedTuple):
+    """The end of a replay, after its last change.
+
+    Attributes:
+        steps: what it does, in order.
+        needed: the values that it starts from.
+    """
+
+    steps: list[_Step]
+    needed: frozenset[int]
+
+
 class _Plan(NamedTuple):
     """What a replay needs to know beforehand; it follows from the structure alone.
 
     Attributes:
-        steps: what it does, in order.
+        steps: what it does up to the last change, in order.
+        tail: what it does then, shared with other plans.
         live: kept values that it starts from.
         given: changed values that it starts from.
-        private: values of both that it writes to, and so must copy.
+        private: values that it writes to, and so must copy.
     """
 
     steps: list[_Step]
+    tail: list[_Step]
     live: set[int]
     given: set[int]
-    private: set[int]
+    private: frozenset[int]
 
 
 def refs(structure: Any) -> Iterable[int]:

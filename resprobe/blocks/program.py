@@ -31,6 +31,7 @@ from resprobe.blocks.operations import (
 )
 from resprobe.blocks.structure import Ref, leaves, like, rebuild
 from resprobe.errors import InputError
+from resprobe.measurable import refuse_unmeasurable
 
 if TYPE_CHECKING:
     from resprobe.blocks.block import Operand
@@ -50,6 +51,22 @@ _HIDDEN_WRITES = dict.fromkeys(
     ),
     (3, 4),
 )
+
+
+# Functions that hand the numbers of a tensor to Python without an operation that could be seen.
+_READ_BY_PYTHON = {Tensor.tolist, Tensor.numpy, Tensor.__array__}
+
+
+class _Numbers:
+    """Stands as operation where Python read a tensor: it gives what was read."""
+
+    is_view = False
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().clone()
+
+
+_NUMBERS = _Numbers()
 
 
 def record(
@@ -94,12 +111,17 @@ def record(
         for path, module in model.named_modules():
             enter, leave = recorder.hooks(path)
             stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
+            left = module.register_forward_hook(leave, with_kwargs=True, always_call=True)
+            stack.callback(left.remove)
         recorder.name_inputs((tuple(args), dict(kwargs or {})))
+        before = random_states(model)
         stack.enter_context(recorder.calls)
         stack.enter_context(recorder)
         result = model(*args, **(kwargs or {}))
-    recorder.visit_rest()
+    recorder.finish()
+    drawn = zip(before, random_states(model), strict=True)
+    if not all(torch.equal(old, new) for old, new in drawn):
+        recorder.program.random_states = before
     recorder.program.output = recorder.number(result)
     recorder.program.result = result
     return recorder.program
@@ -137,16 +159,7 @@ def _collector_paused() -> Iterator[None]:
 
 
 def _refuse(model: nn.Module) -> None:
-    if isinstance(model, torch.jit.ScriptModule):
-        raise InputError(
-            "the model is scripted or traced (torch.jit), whose additions cannot be seen; "
-            "give the eager module it was made from."
-        )
-    if hasattr(model, "_orig_mod"):
-        raise InputError(
-            "the model is compiled (torch.compile), whose fused operations hide the additions; "
-            "give the uncompiled module, model._orig_mod."
-        )
+    refuse_unmeasurable(model)
     if torch.compiler.is_compiling() or torch.compiler.is_exporting():
         raise InputError("a forward pass can't be recorded inside torch.compile or torch.export.")
     if any(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")):
@@ -156,19 +169,43 @@ def _refuse(model: nn.Module) -> None:
         )
 
 
+def random_states(model: nn.Module) -> list[Tensor]:
+    """Give the states of torch's random generators that a model may draw from."""
+    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
+    found = [device for device in devices if device.type == "cuda"]
+    return [
+        torch.get_rng_state(),
+        *(torch.cuda.get_rng_state(device) for device in sorted(found, key=str)),
+    ]
+
+
+def set_random_states(model: nn.Module, states: Sequence[Tensor]) -> None:
+    """Put back what `random_states` gave; nothing if there are none."""
+    if not states:
+        return
+    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
+    found = [device for device in devices if device.type == "cuda"]
+    torch.set_rng_state(states[0])
+    for device, state in zip(sorted(found, key=str), states[1:], strict=True):
+        torch.cuda.set_rng_state(state, device)
+
+
 class _Calls(TorchFunctionMode):
     """Numbers the Python calls of each function since the last event of a module."""
 
-    def __init__(self, returned: Callable[[Any, Call], None]) -> None:
+    def __init__(
+        self, returned: Callable[[Any, Call], None], read: Callable[[Tensor], None]
+    ) -> None:
         super().__init__()
         self.event: Event | None = None
         self.running: Call | None = None
         self._counts: dict[Callable[..., Any], int] = {}
         self._returned: Callable[[Any, Call], None] | None = returned
+        self._read: Callable[[Tensor], None] | None = read
 
     def forget(self) -> None:
         """Let go of the recorder, which holds this: a cycle would keep its tensors alive."""
-        self._returned = None
+        self._returned = self._read = None
 
     def begin(self, event: Event) -> None:
         """Count from this event on."""
@@ -180,6 +217,8 @@ class _Calls(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         ordinal = self._counts.get(func, 0)
         self._counts[func] = ordinal + 1
+        if func in _READ_BY_PYTHON and self._read is not None:
+            self._read(args[0])
         self.running = Call(self.event, func, ordinal)
         try:
             result = func(*args, **(kwargs or {}))
@@ -203,13 +242,16 @@ class _Recorder(TorchDispatchMode):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         self.program = Program()
-        self.calls = _Calls(self._note_call)
+        self.calls = _Calls(self._note_call, self._note_read)
         self._keep = keep
         self._visits = visits
         self._expected = expected
         # By the Python call where there is one: it stays the same if operations before it differ.
         self._dropped: dict[Any, Operand] = {op.call or op.operation: op for op in dropped}
         self._parameters = {id(p): name for name, p in model.named_parameters()}
+        self._parameter_storages = {
+            p.untyped_storage()._cdata: name for name, p in model.named_parameters()
+        }
         # id -> (weak reference, value): a weak reference tells a reused id from the tensor itself
         # without holding memory.
         self._values: dict[int, tuple[weakref.ref[Tensor], int]] = {}
@@ -241,7 +283,7 @@ class _Recorder(TorchDispatchMode):
         """
         if isinstance(structure, Tensor):
             tensors.append(structure)
-            value = self._value(structure)
+            value = self._known(structure)
             if value is not None:
                 reads.append(value)
             return structure if value is None else Ref(value)
@@ -264,7 +306,7 @@ class _Recorder(TorchDispatchMode):
                 items.append(arg)
             elif isinstance(arg, Tensor):
                 tensors.append(arg)
-                value = self._value(arg)
+                value = self._known(arg)
                 if value is None:
                     items.append(arg)
                 else:
@@ -277,6 +319,27 @@ class _Recorder(TorchDispatchMode):
     def _value(self, tensor: Tensor) -> int | None:
         entry = self._values.get(id(tensor))
         return entry[1] if entry is not None and entry[0]() is tensor else None
+
+    def _known(self, tensor: Tensor) -> int | None:
+        """Give the value of a tensor that an operation reads, None for a parameter.
+
+        A tensor from outside of the pass, such as a buffer or a cache, becomes a value when it is
+        met: it may be written to and read again later.
+        """
+        value = self._value(tensor)
+        if value is None and self._name(tensor) is None:
+            value = self._external(tensor)
+        return value
+
+    def _name(self, tensor: Tensor) -> str | None:
+        """Give the name of the parameter that a tensor is or shows, None for any other."""
+        name = self._parameters.get(id(tensor))
+        return name or self._parameter_storages.get(tensor.untyped_storage()._cdata)
+
+    def _external(self, tensor: Tensor) -> int:
+        value = self._new(tensor)
+        self.program.externals[value] = tensor
+        return value
 
     def _new(self, tensor: Tensor) -> int:
         value = len(self.program.shapes)
@@ -294,19 +357,22 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         tensors: list[Tensor] = []
         reads: list[int] = []
+        written = _written(func, args, kwargs)
+        for tensor in written:
+            if self._value(tensor) is None:
+                self._external(tensor)  # also a parameter: a replay must not write to the model
         recorded_args = self._numbered_arguments(args, tensors, reads)
         recorded_kwargs = self._number(kwargs, tensors, reads) if kwargs else {}
         visit = self._visits.pop(len(self.program.operations), None)
         if visit is not None:
             visit(self.program.kept)
-        written = _written(func, args, kwargs)
         for tensor in written:
             self._preserve(tensor)
         result = self._run(func, args, kwargs)
         renames = self._rename(written) if written else ()
         made, numbered = self._made(result)
         path, scope = (self._stack[-1][0], self._stack[-1][1]) if self._stack else ("", 0)
-        names = self._parameters
+        names = [name for t in tensors if (name := self._parameter_of(t)) is not None]
         op = Operation(
             function=func,
             args=recorded_args,
@@ -318,14 +384,36 @@ class _Recorder(TorchDispatchMode):
             module=path,
             scope=scope,
             call=self.calls.running,
-            parameters=tuple(names[id(t)] for t in tensors if id(t) in names),
+            parameters=tuple(names),
             places=_places(recorded_args, len(reads)),
             guard=is_guard(func),
         )
+        self._append(op)
+        return result
+
+    def _parameter_of(self, tensor: Tensor) -> str | None:
+        name = self._parameters.get(id(tensor))
+        return self._name(tensor) if name is None and self._value(tensor) is None else name
+
+    def _append(self, op: Operation) -> None:
         if self._expected is not None:
             self._compare(op, self._expected)
         self.program.operations.append(op)
-        return result
+
+    def _note_read(self, tensor: Any) -> None:
+        """Note that Python reads the numbers of a tensor, and may go its way by them."""
+        value = self._value(tensor) if isinstance(tensor, Tensor) else None
+        if value is None:
+            return
+        path, scope = (self._stack[-1][0], self._stack[-1][1]) if self._stack else ("", 0)
+        numbers = tensor.detach().clone()
+        places = ((0, value),)
+        self._append(
+            Operation(
+                _NUMBERS, (Ref(value),), {}, numbers, (value,), (), (), path, scope, None, (),
+                places, guard=True,
+            )
+        )  # fmt: skip
 
     def _made(self, result: Any) -> tuple[list[int], Any]:
         """Give the values that an operation made, and its result with `Ref` for them."""
@@ -350,19 +438,28 @@ class _Recorder(TorchDispatchMode):
         """Run an operation; one that is to be dropped gives the operand that it would add to."""
         if not self._dropped:
             return func(*args, **kwargs)
-        key = self.calls.running or len(self.program.operations)
-        operand = self._dropped.get(key)
-        if operand is None or func not in ADDITIONS:
+        keys = (self.calls.running, len(self.program.operations))
+        key = next((key for key in keys if key in self._dropped), None)
+        if key is None or func not in ADDITIONS:
             return func(*args, **kwargs)
-        del self._dropped[key]
+        operand = self._dropped.pop(key)
         if func is STACKED_SUM:
             carried = args[0].select(args[1][0], operand.place)
         else:
             carried = args[operand.place].clone()
         return func(*args, **kwargs).copy_(carried)
 
-    def visit_rest(self) -> None:
-        """Call what was to be called after the last operation."""
+    def finish(self) -> None:
+        """Call what was to be called after the last operation.
+
+        Raises:
+            InputError: an addition that was to be dropped did not run.
+        """
+        if self._dropped:
+            raise InputError(
+                "with a branch dropped the model does not run all of its additions any more, so "
+                "the lesion can't be made; leave these blocks out."
+            )
         if self._expected is not None and len(self.program.operations) != len(self._expected):
             self.program.as_expected = False
             self._visits.clear()
@@ -382,8 +479,11 @@ class _Recorder(TorchDispatchMode):
         renames = []
         done: set[int] = set()
         for target in written:
-            for key in sorted(self._storages.get(target.untyped_storage()._cdata, ())):
-                entry = self._values.get(key)
+            known = self._storages.get(target.untyped_storage()._cdata, ())
+            entries = [(key, self._values.get(key)) for key in known]
+            # In the order of the values: that of the addresses would differ from pass to pass.
+            entries.sort(key=lambda item: item[1][1] if item[1] is not None else -1)
+            for key, entry in entries:
                 tensor = entry[0]() if entry is not None else None
                 if entry is None or tensor is None or key in done:
                     continue

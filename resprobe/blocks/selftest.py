@@ -11,12 +11,16 @@ import torch
 
 from resprobe.blocks.discover import unchanged
 from resprobe.blocks.intervene import Pass, Runner
-from resprobe.blocks.program import record, unfused
+from resprobe.blocks.program import random_states, record, unfused
 from resprobe.blocks.structure import leaves
 from resprobe.errors import InputError, ViolationError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+# Blocks whose lesion is made in the running model as well, spread over the network.
+_LESIONS = 16
 
 
 class SelfTest(NamedTuple):
@@ -53,8 +57,8 @@ def self_test(
     Returns:
         The checks: outputs, gradients, buffers and random state with recording on and off, in
         evaluation and in training mode, and outputs in evaluation mode without gradients; replay
-        after every block; an intervention that puts the recorded sum in its own place; parameters,
-        modes and hook counts.
+        after every block; an intervention that puts the recorded sum in its own place; lesions by
+        replay against lesions in the running model; parameters, modes and hook counts.
 
     Raises:
         InputError: the model can't be run on these arguments, or for training not backward.
@@ -62,6 +66,7 @@ def self_test(
     test = _Test(model, args, dict(kwargs or {}), training=training)
     before = _state(model)
     test.compare("eval")
+    test.draw()
     test.compare("train")
     test.compare_without_gradients()
     if not training:
@@ -152,6 +157,15 @@ class _Test:
                 holds = recorded is not None and _equal(value, recorded)
                 self.checks[f"{name} unchanged in {mode} mode"] = holds
 
+    def draw(self) -> None:
+        """Report a model that draws random numbers in evaluation mode, by running it twice on."""
+        with _mode(self._model, training=False), torch.no_grad(), unchanged(self._model):
+            first, second = _flat(self._bare()), _flat(self._bare())
+        told = any(what.startswith("output in eval mode") for what in self.unrepeatable)
+        if not told and not _equal(first, second):
+            gap = _difference(first, second)
+            self.unrepeatable.append(f"output in eval mode, from one pass to the next, by {gap}")
+
     def _require_no_gradients(self, mode: str) -> None:
         """Refuse to record the training of a model that can't run backward."""
         if self._training:
@@ -184,9 +198,20 @@ class _Test:
         model, args, kwargs = self._model, self._args, self._kwargs
         with _mode(model, training=False), unchanged(model), torch.no_grad():
             whole = Runner(model, args, kwargs).run(args, states=True)
+            if whole.random:
+                again = (_flat(whole.lesion_anew(block)) for block in whole.blocks)
+                first = (_flat(whole.lesion(block)) for block in whole.blocks)
+                self.checks["lesions repeat with the same random numbers"] = all(
+                    map(_equal, first, again)
+                )
+                return
             self.checks["replay reproduces the output"] = _replays(whole)
-            for block in whole.blocks:
-                whole.lesion(block)
+            checked = list(whole.blocks)[:: 1 + len(whole.blocks) // _LESIONS]
+            self.checks["lesions are those of the running model"] = all(
+                _equal(_flat(whole.lesion(block)), _flat(whole.lesion_anew(block)))
+                for block in checked
+                if not whole.blocks.plain
+            )
             self.checks["a lesion leaves the recording alone"] = _replays(whole)
 
     def _output(self, run: Callable[[], Any]) -> list[Tensor]:
@@ -226,7 +251,7 @@ def _traces(model: nn.Module, forward: Callable[[], Any]) -> dict[str, list[Tens
             "output": [out.detach() for out in outputs],
             "gradients": gradients,
             "buffers": [buffer.detach().clone() for buffer in model.buffers()],
-            "random state": _random_states(model),
+            "random state": random_states(model),
         }
 
 
@@ -253,14 +278,6 @@ def _some_loss(outputs: list[Tensor]) -> Tensor:
     return torch.stack(weighted).sum()
 
 
-def _random_states(model: nn.Module) -> list[Tensor]:
-    devices = {p.device for p in model.parameters() if p.is_cuda}
-    return [
-        torch.get_rng_state(),
-        *(torch.cuda.get_rng_state(device) for device in sorted(devices, key=str)),
-    ]
-
-
 def _state(model: nn.Module) -> dict[str, list[Tensor]]:
     hooks = [
         len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()
@@ -270,7 +287,7 @@ def _state(model: nn.Module) -> dict[str, list[Tensor]]:
         "buffers": [b.detach().clone() for b in model.buffers()],
         "modes": [torch.tensor([module.training for module in model.modules()])],
         "hook counts": [torch.tensor(hooks)],
-        "random states": _random_states(model),
+        "random states": random_states(model),
     }
 
 

@@ -258,3 +258,177 @@ def test_samples_that_are_folded_into_another_dimension_are_refused():
         runner = Runner(net, x)
         with pytest.raises(InputError, match=r"shape \(15, 4\) for 3 samples"):
             runner.find_samples((x[:-1],))
+
+
+class Cached(nn.Module):
+    """Writes keys into a cache of its own and reads them back, as decoders do."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.key, self.out = nn.LayerNorm(4), nn.Linear(4, 4), nn.Linear(4, 4)
+        self.register_buffer("cache", torch.zeros(8, 4), persistent=False)
+
+    def forward(self, x):
+        self.cache[: len(x)] = self.key(self.norm(x))
+        return x + self.out(self.cache[: len(x)].sigmoid())
+
+
+class AliasOnly(nn.Module):
+    """Adds into a part of its features, and only the whole is read afterwards."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.inner, self.last = nn.Linear(4, 8), nn.Linear(4, 4), nn.Linear(8, 2)
+
+    def forward(self, x):
+        x = self.first(x)
+        part = x[:, :4]
+        part.add_(self.inner(part).tanh())
+        return self.last(x)
+
+
+class DeadView(nn.Module):
+    """The skip is a view whose base is overwritten later, when the view is gone."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.inner, self.last = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+    def forward(self, x):
+        h = self.first(x)
+        total = h.view(len(x), 8) + self.inner(h).tanh()
+        h.mul_(2)
+        return self.last(total)
+
+
+class Between(nn.Module):
+    """Two branches join one skip, which is overwritten between the two additions."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.first(x)
+        a, b = self.a(x).tanh(), self.b(x).tanh()
+        y = x + a
+        x.relu_()
+        return y + b
+
+
+class Listed(nn.Module):
+    """Goes its way by numbers that Python took out of a tensor without an operation."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.how, self.first, self.second = how, nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = x + 3 * self.first(x)
+        numbers = x.sum(0).tolist() if self.how == "tolist" else x.sum(0).numpy()
+        return x + (1 + float(numbers[0])) * self.second(x)
+
+
+class Typed(nn.Module):
+    """The stream is narrower than what the branch makes of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain, self.inner = nn.Parameter(torch.ones(4)), nn.Linear(4, 4)
+        self.inner.bfloat16()
+
+    def forward(self, x):
+        x = x.bfloat16()
+        return (x + self.gain * self.inner(x)) @ torch.ones(4, 2)
+
+
+class Stacked(nn.Module):
+    """A sum over a stack, and a number of it that Python reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = torch.stack([x, self.a(x).tanh()]).sum(0)
+        return self.b(x) * (1 if float(x.sum()) > 0 else 2)
+
+
+class Fallback(nn.Module):
+    """Tries a submodule that fails, and goes on without it."""
+
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise RuntimeError("no kernel")
+
+    def __init__(self):
+        super().__init__()
+        self.broken, self.inner = self.Broken(), nn.Linear(4, 4)
+
+    def forward(self, x):
+        try:
+            self.broken(x)
+        except RuntimeError:
+            return x + self.inner(x)
+
+
+class OverwritesInput(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x):
+        x.mul_(2)
+        y = x + self.inner(x)
+        return y if float(y.sum()) > 1e9 else y * 2
+
+
+AWKWARD = {
+    "cache": lambda: nn.Sequential(Cached(), Cached(), Cached()),
+    "alias": AliasOnly,
+    "dead view": DeadView,
+    "between": Between,
+    "tolist": lambda: Listed("tolist"),
+    "numpy": lambda: Listed("numpy"),
+    "types": Typed,
+    "stacked": Stacked,
+    "fallback": Fallback,
+    "overwrites its input": OverwritesInput,
+}
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_lesions_of_awkward_models_are_those_of_the_running_model(name):
+    torch.manual_seed(0)
+    net, x = AWKWARD[name]().eval(), torch.randn(5, 4)
+    state = {key: value.clone() for key, value in net.state_dict().items()}
+    with torch.no_grad():
+        runner = Runner(net, x.clone())
+        whole = runner.run(x.clone())
+        bare = net(x.clone())
+        assert same(whole.output, bare)
+        assert len(runner.blocks)
+        for block in runner.blocks:
+            dropped = naive(net, (x.clone(),), {}, [block])
+            assert not torch.equal(dropped, bare), "this lesion changes nothing: no test"
+            assert same(whole.lesion(block), dropped)
+            assert same(whole.lesion_anew(block), dropped)
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+
+
+def test_a_recording_does_not_depend_on_where_tensors_lie_in_memory():
+    class Views(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.inner = nn.Conv2d(3, 4, 3), nn.Linear(4, 4)
+
+        def forward(self, x):
+            x = self.conv(x)
+            tokens = x.flatten(2).transpose(1, 2)
+            x.relu_()
+            return tokens + self.inner(tokens)
+
+    net, x = Views().eval(), torch.randn(2, 3, 6, 6)
+    with torch.no_grad():
+        first = record(net, (x,), keep=()).structure()
+        assert all(record(net, (x,), keep=(), expected=first).as_expected for _ in range(30))

@@ -35,7 +35,7 @@ def test_the_self_test_holds_on_bundled_nets(arguments):
     checks, unrepeatable, notes = self_test(net, (torch.randn(4, 3, 16, 16),))
     assert not unrepeatable
     assert not notes
-    assert len(checks) == 16
+    assert len(checks) == 17
     assert all(checks.values()), [name for name, holds in checks.items() if not holds]
 
 
@@ -137,16 +137,56 @@ def test_a_random_number_drawn_outside_of_the_model_is_found(monkeypatch):
     assert checks["random states left as they were"] is False
 
 
-def test_a_replaced_buffer_is_found(monkeypatch):
-    honest = selftest._flat
+def test_a_buffer_that_the_instrument_moves_is_found(monkeypatch):
+    honest, model = selftest._equal, WithBuffer()
 
-    def replacing(output):
+    def moving(first, second):
         model.seen = torch.ones(1)
-        return honest(output)
+        return honest(first, second)
 
-    model = WithBuffer()
-    monkeypatch.setattr(selftest, "_flat", replacing)
+    monkeypatch.setattr(selftest, "_equal", moving)
     assert self_test(model, (torch.randn(4, 3),)).checks["buffers left as they were"] is False
+
+
+def test_a_buffer_that_the_model_replaces_is_put_back():
+    class Counts(WithBuffer):
+        def forward(self, x):
+            self.seen = self.seen + 1
+            return super().forward(x)
+
+    model = Counts()
+    buffer = model.seen
+    checks, unrepeatable, _ = self_test(model, (torch.randn(4, 3),))
+    assert all(checks.values())
+    assert not unrepeatable
+    assert model.seen is buffer
+    assert float(buffer) == 0
+
+
+def test_a_model_that_draws_random_numbers_is_measured_with_a_warning():
+    class Noisy(WithBuffer):
+        def forward(self, x):
+            return super().forward(x + torch.randn_like(x))
+
+    torch.manual_seed(0)
+    model, x = nn.Sequential(Noisy(), WithBuffer()), torch.randn(4, 3)
+    with pytest.warns(UserWarning, match="from one pass to the next, by up to"):
+        proof = prove(model, (x,))
+    assert "lesions repeat with the same random numbers" in proof
+
+
+def test_a_lesion_that_is_not_that_of_the_running_model_is_found(monkeypatch):
+    honest = selftest.Runner.run
+
+    def run(self, *arguments, **keywords):
+        whole = honest(self, *arguments, **keywords)
+        whole.lesion = lambda block: whole.output
+        return whole
+
+    monkeypatch.setattr(selftest.Runner, "run", run)
+    net = nn.Sequential(WithBuffer(), nn.Linear(3, 3))
+    checks = self_test(net, (torch.randn(4, 3),)).checks
+    assert checks["lesions are those of the running model"] is False
 
 
 @pytest.mark.parametrize(
