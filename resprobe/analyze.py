@@ -177,7 +177,15 @@ def _complete(path: Path, analysis: Analysis, collector: Collector) -> None:
             f"{_remedy(path, tree, absent)}"
         )
     from resprobe.quantities.quantity import of_family
+    from resprobe.source import code_of
 
+    code = code_of(path)
+    if code:
+        raise InputError(
+            f"{path} lacks {' and '.join(absent)}, which {analysis.name} needs, and it names code, "
+            f"{' and '.join(code)}, which is not run unasked; read it, and if you trust it "
+            f"{_remedy(path, tree, absent)}"
+        )
     wanted = tuple(next(q.name for q in of_family(family) if q.measured_by) for family in absent)
     collector(path, wanted)
 
@@ -211,12 +219,14 @@ def _node(tree: xr.DataTree, families: Sequence[str], path: Path) -> tuple[int |
 
 
 def _remedy(path: Path, tree: xr.DataTree, absent: Sequence[str]) -> str:
+    from resprobe.source import collect_command
+
     extra = _extra(absent)
     if path.is_dir():
-        return f"run `resprobe collect {path}{extra}`."
+        return f"run `{collect_command(path)}{extra}`."
     run = enclosing_run(path)
     if run is not None:
-        return f"run `resprobe collect {run}{extra}`, then `resprobe analyze {run}`."
+        return f"run `{collect_command(run)}{extra}`, then `resprobe analyze {run}`."
     if any("/" in node.path.strip("/") for node in tree.leaves):
         return "run `resprobe collect` on the run that it was exported from, and export it again."
     from resprobe.quantities.quantity import of_family

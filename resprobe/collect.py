@@ -287,10 +287,8 @@ class Session:
                     f"the network has no residual blocks to measure{_refused(runner.blocks)}; a "
                     "plain network may declare its units in the attribute plain_units."
                 )
-            if len(first) > 1:
-                fewer = source.inputs(0, len(first) - 1, first)
-                with torch.no_grad():
-                    runner.find_samples(fewer.args, fewer.kwargs)
+            with torch.no_grad():
+                runner.find_samples()
             self._proof = prove(source.model, args, kwargs)
             self._runner = runner
         return self._runner

@@ -13,7 +13,7 @@ from resprobe import checkpoints
 from resprobe.collect import Collected, Progress, Samples, Session, collect
 from resprobe.data_request import DataRequest
 from resprobe.errors import InputError
-from resprobe.source import Source, become_run, from_parts
+from resprobe.source import Source, become_run, collect_command, from_parts
 from resprobe.store.export import write_tree
 from resprobe.store.lock import file_lock
 from resprobe.store.reader import enclosing_run, is_run, read_attributes, read_file
@@ -129,7 +129,7 @@ def _refuse_run_file(out: Path) -> None:
     if run is not None:
         raise InputError(
             f"{out} lies in the run directory {run}, which only its own commands write: use "
-            f"`resprobe collect {run}`, or choose another -o."
+            f"`{collect_command(run)}`, or choose another -o."
         )
     if not out.exists():
         return
@@ -254,6 +254,6 @@ def _source_toml(request: ModelRequest, source: Source) -> str:
             **output,
             "model": dict(source.network.table),
             "weights": {"path": str(request.weights or ""), "sha256": source.weights},
-            "data": request.data.table(),
+            "data": dict(source.data),
         }
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from resprobe.data import Images, are_ids
 from resprobe.errors import InputError
-from resprobe.reference import find, quoted, running
+from resprobe.reference import find, quoted, refuse_borrowed, running
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,27 +42,36 @@ def read(path: Path) -> Images:
     return images_of(arrays, str(path))
 
 
-def load(name: str) -> Images:
+def load(name: str, sha256: str = "") -> tuple[Images, str]:
     """Call a loader `file.py:loader` of the user's own.
 
     It returns `(x, y)`, `(x, y, classes)`, or a mapping of names to arrays or tensors.
 
+    Args:
+        name: of the loader.
+        sha256: what its file must still have; "" takes it as it is.
+
+    Returns:
+        The samples, and the SHA-256 of the file.
+
     Raises:
-        InputError: it fails or returns something else.
+        InputError: the file has changed, or the loader fails or returns something else.
     """
-    found = find(name)
+    found = find(name, sha256)
     if not callable(found.target):
         raise InputError(f"{name} is {type(found.target).__name__}, expected a function.")
+    refuse_borrowed(found)
     with running(name, found.folder):
         result = found.target()
     if isinstance(result, Mapping):
-        return images_of(dict(result), name)
+        return images_of(dict(result), name), found.sha256
     if not isinstance(result, tuple | list) or len(result) not in (2, 3):
         raise InputError(
             f"{name} gave {type(result).__name__}, expected (x, y), (x, y, classes) or a mapping "
             f"with {_EXPECTED}."
         )
-    return images_of(dict(zip(("x", "y", "classes"), result, strict=False)), name)
+    named = dict(zip(("x", "y", "classes"), result, strict=False))
+    return images_of(named, name), found.sha256
 
 
 def images_of(arrays: Mapping[str, Any], source: str) -> Images:

@@ -27,12 +27,14 @@ class DataRequest:
         folder: of a registered data set's files.
         normalize: mean and standard deviation of each channel; None takes the data's own.
         resize: images to this size, see `resprobe.resize.plan`.
+        sha256: what the file of a loader must still have; "" takes it as it is.
     """
 
     name: str
     folder: Path | None = None
     normalize: Statistics | None = None
     resize: tuple[int, ...] | None = None
+    sha256: str = ""
 
     def table(self) -> dict[str, Any]:
         """Give what makes the request again, for the `[data]` of source.toml."""
@@ -43,6 +45,8 @@ class DataRequest:
             table["normalize"] = [list(values) for values in self.normalize]
         if self.resize is not None:
             table["resize"] = list(self.resize)
+        if self.sha256:
+            table["sha256"] = self.sha256
         return table
 
     def _lasting_name(self) -> str:
@@ -50,7 +54,7 @@ class DataRequest:
         if self.name in registry.entries("datasets"):
             return self.name
         file, colon, attribute = self.name.rpartition(":")
-        if is_reference(self.name) and not Path(self.name).exists():
+        if is_code(self.name):
             place = str(Path(file).resolve()) if file.endswith(".py") else file
             return f"{place}{colon}{attribute}"
         return str(Path(self.name).resolve())
@@ -66,6 +70,7 @@ class DataSet:
         std: likewise.
         standardised: whether and by what, in words.
         told: whether `standardised` is something that the user should be told.
+        sha256: of the file of a loader, "" where there is none.
     """
 
     images: Images
@@ -73,6 +78,13 @@ class DataSet:
     std: list[float]
     standardised: str
     told: bool = False
+    sha256: str = ""
+
+
+def is_code(name: str) -> bool:
+    """Whether samples come from the code that their name points at."""
+    known = name in registry.entries("datasets") or Path(name).is_dir()
+    return is_reference(name) and not known
 
 
 def request_again(table: Mapping[str, Any], folder: Path | None) -> DataRequest:
@@ -85,7 +97,8 @@ def request_again(table: Mapping[str, Any], folder: Path | None) -> DataRequest:
     mean, std = table.get("normalize", ([], []))
     size = table.get("resize")
     normalize = (list(mean), list(std)) if mean else None
-    return DataRequest(table["name"], where, normalize, tuple(size) if size else None)
+    sha256 = str(table.get("sha256", ""))
+    return DataRequest(table["name"], where, normalize, tuple(size) if size else None, sha256)
 
 
 def load_data_set(request: DataRequest) -> DataSet:
@@ -95,17 +108,23 @@ def load_data_set(request: DataRequest) -> DataSet:
         UnknownNameError: no data set and no path has that name.
         InputError: the data are missing, damaged, or not what was asked.
     """
-    images = load_samples(request)
+    images, sha256 = _loaded(request)
     mean, std, words, told = _standardisation(request, images)
-    return DataSet(images, mean, std, words, told)
+    return DataSet(images, mean, std, words, told, sha256)
 
 
 def load_samples(request: DataRequest) -> Images:
-    """Load the samples of a request alone, resized.
+    """Load the samples of a request alone, resized; it may run its code.
 
     Raises:
         InputError: see `load_data_set`.
     """
+    return _loaded(request)[0]
+
+
+def _loaded(request: DataRequest) -> tuple[Images, str]:
+    """Give the samples, and the SHA-256 of their loader's file, "" where there is none."""
+    sha256 = ""
     name, path = request.name, Path(request.name)
     if name in registry.entries("datasets"):
         images = load_images(name, "test", request.folder)
@@ -114,13 +133,14 @@ def load_samples(request: DataRequest) -> Images:
         channels = len(request.normalize[0]) if request.normalize else None
         if channels not in (None, 1, 3):
             raise _wrong_channels(request, "1 or 3")
-        return image_folder.read(
+        images = image_folder.read(
             measured, resize=request.resize, channels=channels, classes=training
         )
+        return images, sha256
     elif path.suffix in data_files.SUFFIXES:
         images = data_files.read(path)
-    elif is_reference(name):
-        images = data_files.load(name)
+    elif is_code(name):
+        images, sha256 = data_files.load(name, request.sha256)
     elif path.exists() or path.suffix or len(path.parts) > 1:
         raise InputError(
             f"--data {name} is {'no such file' if path.exists() else 'not there'}; give a folder "
@@ -129,7 +149,7 @@ def load_samples(request: DataRequest) -> Images:
         )
     else:
         raise UnknownNameError("data set", name, registry.entries("datasets"))
-    return _resized(images, request)
+    return _resized(images, request), sha256
 
 
 def load_images(name: str, split: str, data_dir: Path | None) -> Images:

@@ -75,8 +75,15 @@ def unwrapped(model: nn.Module) -> tuple[nn.Module, str]:
 
 def _refuse_parameters(model: nn.Module) -> None:
     """Refuse tensors that are sharded, packed, without values, or apart from each other."""
+    from torch.nn.parameter import is_lazy
+
     devices: dict[str, str] = {}
     for name, tensor in _tensors(model):
+        if is_lazy(tensor):
+            raise InputError(
+                f"{name} is lazy, without a shape yet: run the model once on an example in its "
+                "factory."
+            )
         if _is_a(tensor, "DTensor", "torch.distributed"):
             raise InputError(
                 f"{name} is a DTensor, spread over processes (FSDP or tensor parallelism): gather "
@@ -90,6 +97,11 @@ def _refuse_parameters(model: nn.Module) -> None:
             )
         devices.setdefault(str(tensor.device), name)
     for name, parameter in model.named_parameters():
+        if parameter.is_complex():
+            raise InputError(
+                f"{name} is of {parameter.dtype}: norms and angles are those of real features; "
+                "give a model with real parameters, such as real and imaginary parts apart."
+            )
         if not parameter.is_floating_point() or parameter.element_size() < 2:
             raise InputError(f"{name} is of {parameter.dtype}, so quantised: {_DEQUANTISE}.")
     if "meta" in devices:

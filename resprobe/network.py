@@ -19,7 +19,14 @@ from resprobe.libraries import (
     transformers_config,
 )
 from resprobe.measurable import refuse_unmeasurable, unwrapped
-from resprobe.reference import Reference, find, is_reference, quoted, running
+from resprobe.reference import (
+    Reference,
+    find,
+    is_reference,
+    quoted,
+    refuse_borrowed,
+    running,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,7 +65,12 @@ def is_registered(name: str) -> bool:
 
 def is_model(name: str) -> bool:
     """Whether a text names a network: registered, of a library, or of code."""
-    return is_registered(name) or bool(library_of(name)) or is_reference(name)
+    return is_registered(name) or bool(library_of(name)) or is_code(name)
+
+
+def is_code(name: str) -> bool:
+    """Whether a network is made by the code that its name points at."""
+    return is_reference(name) and not is_registered(name) and not library_of(name)
 
 
 def network(
@@ -93,7 +105,7 @@ def network(
 
 
 def network_again(table: Mapping[str, Any]) -> Network:
-    """Make a network again from the `[model]` of a run's recipe or source.
+    """Make a network again from the `[model]` of a run's recipe or source; it may run its code.
 
     Raises:
         InputError: see `network`; or the file of its factory has changed since.
@@ -176,13 +188,16 @@ def _of_code(name: str, arguments: Mapping[str, Any], sha256: str) -> Network:
 def _from_factory(name: str, found: Reference, arguments: Mapping[str, Any]) -> nn.Module:
     from torch import nn
 
-    if not callable(found.target):
-        raise InputError(
-            f"{name} is {type(found.target).__name__}, expected a factory, a class or a network of "
-            "torch.nn."
-        )
+    target = found.target
+    is_class = inspect.isclass(target)
+    is_network = is_class and issubclass(target, nn.Module)
+    if not callable(target) or (is_class and not is_network):
+        what = f"the class {target.__name__}" if is_class else type(target).__name__
+        raise InputError(f"{name} is {what}, expected a factory, a class or a network of torch.nn.")
+    if not is_network:
+        refuse_borrowed(found)
     with running(name, found.folder):
-        model = _called(name, found.target, arguments)
+        model = _called(name, target, arguments)
     if not isinstance(model, nn.Module):
         raise InputError(
             f"{name} gave {type(model).__name__}, expected a torch.nn.Module; give a factory that "

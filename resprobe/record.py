@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resprobe.blocks.discover import blocks_as_run
+from resprobe.blocks.discover import blocks_of_samples
 from resprobe.blocks.selftest import prove
 from resprobe.errors import DiskFullError, InputError, UnknownNameError
 from resprobe.handover import WritingThread
@@ -229,7 +229,7 @@ class Recorder:
         device = next(self.model.parameters()).device
         # The blocks are the same with and without autocast; under it, casts would hide parameters.
         with torch.autocast(device.type, enabled=False):
-            blocks = blocks_as_run(self.model, args, kwargs)
+            blocks = blocks_of_samples(self.model, args, kwargs)
             proof = _prove(self.model, args, kwargs) if blocks.blocks else ""
         if not blocks.blocks:
             raise InputError(

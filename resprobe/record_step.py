@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from resprobe.blocks.live import LiveBlocks, Through
+from resprobe.blocks.samples import samples_first
 from resprobe.errors import InputError
 from resprobe.handover import Rows
 from resprobe.linalg.norms import run_norms, run_products, sum_of_squares
@@ -195,7 +196,7 @@ class StepWork:
         if "branch_gradient_norm" in names and operand.requires_grad:
 
             def seen(gradient: Tensor) -> None:
-                norms = run_norms(gradient)
+                norms = run_norms(samples_first(block, gradient))
                 one.gradients[block.index] = norms if factor == 1 else norms / abs(factor)
 
             operand.register_hook(seen)

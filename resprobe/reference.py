@@ -6,9 +6,11 @@ This runs the code that the user names, and nothing else.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -82,6 +84,28 @@ def find(text: str, sha256: str = "") -> Reference:
         folder=folder,
         sha256=digest,
     )
+
+
+def refuse_borrowed(found: Reference) -> None:
+    """Refuse to call what is built in, or of another package than the one that was named.
+
+    A file may pass on what its neighbours define, and a partial is of whoever wrote it.
+
+    Raises:
+        InputError: it is something like `os:system`.
+    """
+    place, _, _ = found.title.rpartition(":")
+    target = found.target
+    while isinstance(target, functools.partial):
+        target = target.func
+    builtin = inspect.isbuiltin(target)
+    module = str(getattr(target, "__module__", None) or place)
+    own = place.endswith(".py") or target is not found.target
+    if builtin or not (own or module.partition(".")[0] == place.partition(".")[0]):
+        raise InputError(
+            f"{found.title} is {'built into' if builtin else 'code of'} {module}, which is not "
+            f"called through {place}; give a function or class that {place} itself defines."
+        )
 
 
 @contextlib.contextmanager

@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from resprobe import checkpoints
+from resprobe import checkpoints, data_request
 from resprobe.data_request import DataRequest, DataSet, load_data_set, load_samples, request_again
 from resprobe.errors import InputError
-from resprobe.network import Network, is_registered, network, network_again
+from resprobe.network import Network, is_code, is_registered, network, network_again
 from resprobe.store.reader import is_run
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Source:
             network computes.
         output: which part of the model's output are the logits; None where that is clear.
         network: how the model was made, where it is not of a run.
+        data: likewise what makes the samples again, for the `[data]` of source.toml.
         notes: what a person should know before reading the numbers.
     """
 
@@ -67,6 +68,7 @@ class Source:
     model_spec: str = ""
     output: str | None = None
     network: Network | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def inputs(self, start: int, stop: int, indices: Any) -> Inputs:
@@ -141,6 +143,7 @@ def from_run(
     *,
     data_dir: Path | None = None,
     device: str = "auto",
+    run_code: bool = False,
 ) -> tuple[Source, int]:
     """Make ready a checkpoint of a run that `train` or `collect --model` wrote.
 
@@ -149,16 +152,24 @@ def from_run(
         which: "last", "best" (lowest recorded test error) or a step.
         data_dir: of the data set's files, where they are no longer where they were.
         device: "auto", "cpu", "cuda", …
+        run_code: run the code that the run names as its model or data; else that is refused.
 
     Returns:
         The source and the checkpoint's step.
 
     Raises:
-        InputError: it is no run, or recipe, checkpoint or data are missing or damaged.
+        InputError: it is no run, it names code that may not run, or recipe, checkpoint or data
+            are missing or damaged.
     """
     import torch
 
     recipe = read_recipe(run)
+    code = _code_in(recipe)
+    if code and not run_code:
+        raise InputError(
+            f"{_recipe_path(run)} names code, {' and '.join(code)}, and what a run names is not "
+            f"run unasked; read it, and if you trust it give `resprobe collect {run} --run-code`."
+        )
     step = checkpoints.resolve(run, which)
     info = checkpoints.read_info(run, step)
     try:
@@ -238,6 +249,7 @@ def from_parts(
     )
     source.weights = digest
     source.attributes["weights_sha256"] = digest
+    source.data = replace(request, sha256=data.sha256).table()
     source.notes += made.notes
     if weights is None:
         source.notes.append(f"no --weights: {model_name} is measured as its factory gave it")
@@ -270,6 +282,34 @@ def read_recipe(run: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} can't be read ({error}); take it from a copy.") from error
+
+
+def code_of(run: Path) -> list[str]:
+    """Give the code that a run names as its model or data, which measuring it would run.
+
+    Raises:
+        InputError: see `read_recipe`.
+    """
+    return _code_in(read_recipe(run))
+
+
+def collect_command(run: Path) -> str:
+    """Give the command that measures a run, with --run-code where it needs that."""
+    try:
+        flag = " --run-code" if code_of(run) else ""
+    except InputError:
+        flag = ""  # the command itself says what is wrong
+    return f"resprobe collect {run}{flag}"
+
+
+def _code_in(recipe: Mapping[str, Any]) -> list[str]:
+    found = []
+    for kind, runs in (("model", is_code), ("data", data_request.is_code)):
+        table = recipe.get(kind)
+        name = table.get("name") if isinstance(table, Mapping) else None
+        if isinstance(name, str) and runs(name):
+            found.append(name if name.isprintable() else repr(name))  # it goes to a terminal
+    return found
 
 
 def _recipe_path(run: Path) -> Path:

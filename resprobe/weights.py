@@ -41,9 +41,9 @@ def load(path: Path, model: nn.Module) -> str:
     """Load a model's state, exactly.
 
     A torch checkpoint is read with `weights_only` and may hold the state under `state_dict` or
-    `model`; names may carry what wrappers put before them (`module.`, `_orig_mod.`). The second
-    names of tied weights may be missing. A transformers model also takes what its own
-    `from_pretrained` converts: a base model's names, older names.
+    `model`; names may carry what wrappers put before them (`module.`, `_orig_mod.`), unless they
+    are the model's as they are. The second names of tied weights may be missing. A transformers
+    model also takes what its own `from_pretrained` converts: a base model's names, older names.
 
     Args:
         path: a safetensors file, a torch checkpoint, or a transformers folder.
@@ -62,8 +62,8 @@ def load(path: Path, model: nn.Module) -> str:
     stored: dict[str, Tensor] = {}
     for file in files:
         stored.update(read_tensors(file) if file.suffix == ".safetensors" else _read_torch(file))
-    stored = _stripped(stored)
     expected = model.state_dict()
+    stored = _stripped(stored, expected)
     refuse_not_finite(path, stored, expected)
     complete_ties(stored, expected)
     _complete_counters(stored, model)
@@ -140,12 +140,20 @@ def _digest(files: Iterable[Path]) -> str:
     return whole.hexdigest()
 
 
-def _stripped(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take away what wrappers put before every name, however they were nested."""
-    prefix = next((p for p in _WRAPPERS if stored and all(n.startswith(p) for n in stored)), None)
-    if prefix is None:
-        return stored
-    return _stripped({name.removeprefix(prefix): value for name, value in stored.items()})
+def _stripped(stored: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take away what wrappers put before every name, however they were nested.
+
+    A model may have a part called `module` itself: the form with the most of its names is taken.
+    """
+    forms = [stored]
+    while names := list(forms[-1]):
+        prefix = next((p for p in _WRAPPERS if all(n.startswith(p) for n in names)), None)
+        if prefix is None:
+            break
+        forms.append({n.removeprefix(prefix): forms[-1][n] for n in names})
+    known = [len(form.keys() & expected.keys()) for form in forms]
+    # Without any the names are those of a base model, which are converted later.
+    return forms[known.index(max(known))] if any(known) else forms[-1]
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:

@@ -94,6 +94,10 @@ class Ancestry:
         """Whether `of` was computed from `value`."""
         return bool(self.ancestors.get(of, 0) >> value & 1)
 
+    def is_made_of(self, value: int, source: int) -> bool:
+        """Whether a value is `source` or was computed from it."""
+        return value == source or self.is_ancestor(source, value)
+
     def learns(self, value: int, of: int) -> bool:
         """Whether a path from `value` to `of` leads through an operation with parameters."""
         return bool(self._by_parameters.get(of, 0) >> value & 1)

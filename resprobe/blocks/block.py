@@ -67,6 +67,8 @@ class Block:
             `(sample, channel, …)`, -1 for `(sample, …, feature)`.
         sample_axis: the axis of the samples in the recorded tensors; not 0 in a model that works
             on `(token, sample, feature)` inside. What is shown of a block has the samples first.
+        follows: whether x was made of the output of the block before it; not so in the first
+            block, nor where another branch of the network begins, as a decoder after its encoder.
         source: where a running forward pass shows x.
         module: path of the module (of a plain unit: the unit).
         occurrence: which call of that module this is in a forward pass, from 0.
@@ -93,6 +95,7 @@ class Block:
     module: str
     occurrence: int
     sample_axis: int = 0
+    follows: bool = True
 
     @property
     def shortcut(self) -> int | None:

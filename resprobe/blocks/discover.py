@@ -18,6 +18,7 @@ from resprobe.blocks.describe import activations, scale
 from resprobe.blocks.joints import Joint, find_joints
 from resprobe.blocks.operations import Event, ModuleCall, Program
 from resprobe.blocks.program import record
+from resprobe.blocks.samples import with_sample_axes
 from resprobe.errors import InputError
 
 
@@ -37,9 +38,11 @@ def find_blocks(model: nn.Module, *example_inputs: Any, **example_kwargs: Any) -
         The blocks in the order of execution, and every refused addition with its reason.
 
     Raises:
-        InputError: the model is compiled, scripted or runs under autocast, or `plain_units` names
-            a module that does not exist or did not run.
+        InputError: it is no eager module of real, unquantised parameters, runs under autocast, or
+            `plain_units` names a module that does not exist or did not run.
     """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"find_blocks takes an nn.Module, not a {type(model).__name__}.")
     training = [module for module in model.modules() if module.training]
     try:
         if training:
@@ -56,8 +59,23 @@ def blocks_as_run(
     """Find the blocks of `model` in the mode that it is in; like `find_blocks` otherwise."""
     with unchanged(model), torch.no_grad():
         # No tensor is kept: the blocks follow from the structure alone.
+        return discover(model, record(model, args, kwargs, keep=()))
+
+
+def blocks_of_samples(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Blocks:
+    """Find the blocks as `blocks_as_run` does, and where their samples lie, by two passes.
+
+    Raises:
+        InputError: the samples of a block can't be told apart, see `with_sample_axes`.
+    """
+
+    def run(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Program:
+        return record(model, args, kwargs, keep=(), expected=structure)
+
+    with unchanged(model), torch.no_grad():
         program = record(model, args, kwargs, keep=())
-    return discover(model, program)
+        structure = program.structure()
+        return with_sample_axes(discover(model, program), program, (args, kwargs), run)
 
 
 @contextmanager
@@ -87,6 +105,10 @@ def discover(model: nn.Module, program: Program) -> Blocks:
     joints, refused = find_joints(known)
     ends = activations(known, joints)
     found = [_block(known, joint, end) for joint, end in zip(joints, ends, strict=True)]
+    found = [
+        replace(block, follows=index > 0 and known.is_made_of(block.input, found[index - 1].output))
+        for index, block in enumerate(found)
+    ]
     units = getattr(model, "plain_units", None)
     if not found and units:
         found = _plain_units(model, program, tuple(units))

@@ -17,6 +17,7 @@ from resprobe.blocks.block import subsampling
 from resprobe.blocks.discover import discover, unchanged
 from resprobe.blocks.operations import ControlFlowChanged, Program
 from resprobe.blocks.program import record, set_random_states
+from resprobe.blocks.samples import count_samples, samples_first, with_sample_axes
 from resprobe.blocks.structure import Ref, rebuild
 from resprobe.errors import InputError, ViolationError
 
@@ -116,8 +117,8 @@ class Runner:
         self._select = select or (lambda result: result)
         self._kwargs = dict(kwargs or {})
         # No tensor is kept: the blocks follow from the structure alone.
-        copies = rebuild((_arguments(example), self._kwargs), _cloned)
-        self._program = record(model, *copies, keep=())
+        self._example = (_arguments(example), self._kwargs)
+        self._program = record(model, *rebuild(self._example, _cloned), keep=())
         self.blocks: Blocks = discover(model, self._program)
         self._wanted = self._select(self._program.output)
         self._program.result = None  # the example's output is of no use
@@ -125,41 +126,22 @@ class Runner:
         self._overwrites = any(
             old in self._program.inputs for op in self._program.operations for old, _ in op.renames
         )
-        inputs = [self._program.shapes[value] for value in self._program.inputs]
-        self._samples = next((shape[0] for shape in inputs if shape), 1)
+        self._samples = count_samples(self._example)
 
-    def find_samples(self, fewer: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
+    def find_samples(self) -> None:
         """Find out along which axis of each block the samples lie, from a smaller batch.
 
-        Args:
-            fewer: the positional arguments of the example, with one sample less.
-            kwargs: its keyword arguments, likewise.
-
         Raises:
-            InputError: the samples of a block can't be told apart, as where they are folded into
-                one dimension with something else.
+            InputError: they can't be told apart, see `with_sample_axes`.
         """
-        other = record(self.model, fewer, dict(kwargs or {}), keep=(), expected=self._structure)
-        if not other.as_expected:
-            return  # another way for another number of samples: nothing can be compared
-        found = [self._with_samples(block, other) for block in self.blocks]
-        self.blocks = replace(self.blocks, blocks=tuple(found))
-
-    def _with_samples(self, block: Block, fewer: Program) -> Block:
-        shapes = [
-            (self._program.shapes[value], fewer.shapes[value])
-            for value in (block.input, block.total)
-        ]
-        axes = [[axis for axis, size in enumerate(a) if b[axis] != size] for a, b in shapes]
-        if axes[0] != axes[1] or len(axes[0]) != 1:
-            raise _folded(block, shapes[1][0], self._samples)
-        axis = axes[0][0]
-        if any(a[axis] != self._samples for a, _ in shapes):
-            raise _folded(block, shapes[1][0], self._samples)
-        if axis == 0:
-            return block
-        into, out = (tuple(n for i, n in enumerate(a) if i != axis) for a, _ in shapes)
-        return replace(block, sample_axis=axis, input_shape=into, output_shape=out)
+        self.blocks = with_sample_axes(
+            self.blocks,
+            self._program,
+            self._example,
+            lambda args, kwargs: record(
+                self.model, args, kwargs, keep=(), expected=self._structure
+            ),
+        )
 
     def run(
         self,
@@ -523,18 +505,6 @@ def _tensors_of(block: Block, kept: Mapping[int, Tensor]) -> tuple[Tensor, Tenso
     x = samples_first(block, kept[block.input])
     s = x if block.shortcut == block.input else _shortcut(block, kept)
     return x, s, samples_first(block, branch_of(block, kept))
-
-
-def samples_first(block: Block, tensor: Tensor) -> Tensor:
-    """View a recorded tensor of a block as `(sample, …)`."""
-    return tensor.movedim(block.sample_axis, 0) if block.sample_axis else tensor
-
-
-def _folded(block: Block, shape: tuple[int, ...], samples: int) -> InputError:
-    return InputError(
-        f"the features of block {block.name} have shape {shape} for {samples} samples, which can't "
-        "be told apart in it; give a model that keeps the samples in a dimension of their own."
-    )
 
 
 def branch_of(block: Block, tensors: Mapping[int, Tensor]) -> Tensor:

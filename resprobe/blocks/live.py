@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from resprobe.blocks.intervene import branch_of, shortcut_of
 from resprobe.blocks.operations import Call, Event
+from resprobe.blocks.samples import samples_first
 from resprobe.blocks.structure import leaves
 from resprobe.errors import InputError, ViolationError
 
@@ -139,10 +140,10 @@ class LiveBlocks:
             return
         if block.source.event is not None:
             self._at_event.setdefault(block.source.event, []).append(
-                partial(self._visitor.input, block)
+                partial(self._take_source, block)
             )
         elif block.source.call is not None:
-            self._meet(block.source.call).after.append(partial(self._visitor.input, block))
+            self._meet(block.source.call).after.append(partial(self._take_source, block))
         else:
             raise InputError(
                 f"the input of block {block.name} is made inside a fused operation and can't be "
@@ -223,7 +224,7 @@ class LiveBlocks:
                 "lost; make the first of them out of place."
             )
         tensors = {value: tensor for value, (tensor, _) in met.items()}
-        branch = branch_of(block, tensors)
+        branch = samples_first(block, branch_of(block, tensors))
         if tuple(branch.shape[1:]) != block.output_shape:
             raise ViolationError(
                 f"block {block.name} adds features of shape {tuple(branch.shape[1:])}, not "
@@ -233,7 +234,11 @@ class LiveBlocks:
         self._seen += 1
         last = block.branch[-1]
         through = Through(tensors[last.value], last.factor)
-        self._visitor.branch(block, tensors[block.carried[0].value], branch, through)
+        s = samples_first(block, tensors[block.carried[0].value])
+        self._visitor.branch(block, s, branch, through)
+
+    def _take_source(self, block: Block, x: Tensor) -> None:
+        self._visitor.input(block, samples_first(block, x))
 
     def _take_input(self, block: Block, x: Tensor) -> None:
         self._inputs[block.index] = (x, x._version)

@@ -66,10 +66,10 @@ def self_test(
     test = _Test(model, args, dict(kwargs or {}), training=training)
     before = _state(model)
     test.compare("eval")
-    test.draw()
     test.compare("train")
     test.compare_without_gradients()
     if not training:
+        test.draw()
         test.replay()
     after = _state(model)
     for name, value in before.items():

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     metavar="last|best|all|STEP",
     help="Which checkpoint of the run.",
 )
+@click.option(
+    "--run-code",
+    is_flag=True,
+    help="Run the code that RUN names, FILE.py:… or package.module:…; only if you trust it.",
+)
 @model_options
 @click.option("--model", metavar="MODEL", help=f"Measure this instead of a run: {FORMS}.")
 @data_options
@@ -68,6 +73,7 @@ if TYPE_CHECKING:
 def collect(  # noqa: PLR0917  # click passes every option by name
     run: Path | None,
     checkpoint: str,
+    run_code: bool,
     model: str | None,
     model_args: tuple[str, ...],
     weights: Path | None,
@@ -97,6 +103,7 @@ def collect(  # noqa: PLR0917  # click passes every option by name
     Example:
         resprobe collect r20
         resprobe collect r20 --checkpoint all --preset economy
+        resprobe collect net --run-code
         resprobe collect --model net.py:resnet20 --weights resnet20.th \\
             --data cifar10 --data-dir data -o r20
         resprobe collect --model timm:resnet50 --weights w.safetensors \\
@@ -116,8 +123,11 @@ def collect(  # noqa: PLR0917  # click passes every option by name
             raise InputError(
                 "--model needs --weights and --data and takes no RUN; see `resprobe collect -h`."
             )
-        if checkpoint != "last":
-            raise InputError("--checkpoint belongs to a RUN; --model takes its --weights.")
+        if checkpoint != "last" or run_code:
+            option = "--run-code" if run_code else "--checkpoint"
+            raise InputError(
+                f"{option} belongs to a RUN; --model has its own weights and code: leave it out."
+            )
         if out is None and not only_estimate:
             raise InputError("--model needs -o OUT: a file ending in .h5 or a run directory.")
         from resprobe.collect_model import ModelRequest, collect_model
@@ -169,7 +179,9 @@ def collect(  # noqa: PLR0917  # click passes every option by name
         from resprobe.collect import estimate
         from resprobe.source import from_run
 
-        source, _ = from_run(run, _which(checkpoint), data_dir=data_dir, device=device)
+        source, _ = from_run(
+            run, _which(checkpoint), data_dir=data_dir, device=device, run_code=run_code
+        )
         _print_estimates(estimate(source, families, samples=chosen), as_json)
         return
     done = collect_of_run(
@@ -181,6 +193,7 @@ def collect(  # noqa: PLR0917  # click passes every option by name
         leave=leave,
         data_dir=data_dir,
         device=device,
+        run_code=run_code,
         quiet=quiet,
     )
     _print_collected(done, run, as_json, quiet)
@@ -196,6 +209,7 @@ def collect_of_run(
     leave: Collection[str] = (),
     data_dir: Path | None = None,
     device: str = "auto",
+    run_code: bool = False,
     quiet: bool = True,
 ) -> list[Collected]:
     """Collect families of one or all checkpoints of a run, with progress on stderr.
@@ -213,7 +227,7 @@ def collect_of_run(
         checkpoints.resolve(run, "last")  # says that there is none
     outcomes = []
     for which in steps:
-        source, step = from_run(run, which, data_dir=data_dir, device=device)
+        source, step = from_run(run, which, data_dir=data_dir, device=device, run_code=run_code)
         folder = run / "collected" / checkpoints.stem(step)
         announced = f"measuring {run} at step {step} on {source.device}"
         with counting(quiet=quiet) as progress:

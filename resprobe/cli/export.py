@@ -27,6 +27,7 @@ def export(input_: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool)
     Example:
         resprobe export r20 -o r20.h5
     """
+    from resprobe.source import collect_command
     from resprobe.store.export import write_tree
     from resprobe.store.reader import enclosing_run
     from resprobe.store.reader import open as open_tree
@@ -43,7 +44,7 @@ def export(input_: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool)
         str(node.path): node.to_dataset() for node in tree.leaves if "rows" in node.attrs
     }
     if not groups:
-        raise InputError(f"nothing is recorded in {input_} yet; run `resprobe collect {input_}`.")
+        raise InputError(f"nothing is recorded in {input_} yet; run `{collect_command(input_)}`.")
     write_tree(groups, tree.attrs, out)
     emit(
         as_json,

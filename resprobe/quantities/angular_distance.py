@@ -10,6 +10,7 @@ import numpy as np
 from resprobe.quantities.family import sample_group
 from resprobe.quantities.quantity import Quantity
 from resprobe.quantities.spans import inside, with_lengths
+from resprobe.quantities.spans import joined as joined_spans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -154,12 +155,22 @@ class AngularDistance:
         """Take nothing."""
 
     def rows(self, whole: Pass, labels: Tensor) -> dict[str, Tensor]:
-        """Give the angular distances `(sample, block, length)` of a batch, float32."""
+        """Give the angular distances `(sample, block, length)` of a batch, float32.
+
+        NaN for spans that are no way through the network, as from an encoder into its decoder.
+        """
+        import torch
+
         del labels
         mean, last = angular_distances(
             [whole.input(block) for block in self._blocks],
             [whole.block_output(block) for block in self._blocks],
             [block.feature_axis for block in self._blocks],
+        )
+        joined = torch.from_numpy(joined_spans([block.follows for block in self._blocks]))
+        mean, last = (
+            distance.masked_fill(~joined.to(distance.device), float("nan"))
+            for distance in (mean, last)
         )
         # as they are stored, so that totals are the same when rows are read back
         return {"angular_distance": mean.float(), "angular_distance_last": last.float()}

@@ -85,7 +85,8 @@ def classification(outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
     Returns:
         `test_loss` and `margin` `(sample,)` float32 or float64, `correct` `(sample,)` int8. With
-        ties, `correct` takes the first of the largest outputs, as argmax does.
+        ties, `correct` takes the first of the largest outputs, as argmax does; a sample with an
+        output that is NaN is wrong.
     """
     import torch
     import torch.nn.functional as F
@@ -96,7 +97,8 @@ def classification(outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
     return {
         "test_loss": F.cross_entropy(outputs, labels, reduction="none"),
         "margin": own - others.amax(dim=1),
-        "correct": (outputs.argmax(dim=1) == labels).to(torch.int8),
+        # argmax would take the first NaN for an answer
+        "correct": ((outputs.argmax(dim=1) == labels) & ~outputs.isnan().any(dim=1)).to(torch.int8),
     }
 
 
@@ -140,7 +142,7 @@ def refuse_no_logits(logits: Tensor, samples: int, classes: int) -> None:
         classes: at least so many must be rated: the largest label and one.
 
     Raises:
-        InputError: it is not `(sample, class)` of floats, or has too few classes.
+        InputError: it is not `(sample, class)` of floats, NaN, or has too few classes.
     """
     shape = tuple(logits.shape)
     if logits.ndim != 2 or shape[0] != samples or not logits.is_floating_point():
@@ -149,6 +151,12 @@ def refuse_no_logits(logits: Tensor, samples: int, classes: int) -> None:
             f"for {samples} samples, expected logits as floats (sample, class): choose another "
             "part with --output NAME, or give a factory FILE.py:NAME whose network returns "
             "(sample, class)."
+        )
+    broken = int(logits.isnan().any(dim=1).sum())
+    if broken:
+        raise InputError(
+            f"the network gives outputs that are no numbers (NaN) for {broken} of {samples} "
+            "samples: check its weights, and --normalize."
         )
     if shape[1] < classes:
         raise InputError(

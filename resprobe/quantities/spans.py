@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,23 @@ def inside(blocks: int) -> NDArray[np.bool_]:
     """Tell which spans end within the network, `(block, length)`: first + length ≤ blocks."""
     first = np.arange(blocks)[:, None]
     return first + np.arange(1, blocks + 1)[None, :] <= blocks
+
+
+def joined(follows: Sequence[bool]) -> NDArray[np.bool_]:
+    """Tell in which spans every block starts from what the one before it made.
+
+    Args:
+        follows: `Block.follows` of every block, in order.
+
+    Returns:
+        `(block, length)`, True past the end as well.
+    """
+    blocks = len(follows)
+    breaks = np.cumsum([not one for one in follows])
+    first = np.arange(blocks)[:, None]
+    last = np.minimum(first + np.arange(blocks)[None, :], blocks - 1)
+    found: NDArray[np.bool_] = breaks[last] == breaks[first]
+    return found
 
 
 def with_lengths(group: Group, blocks: int) -> Group:

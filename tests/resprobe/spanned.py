@@ -16,6 +16,7 @@ class Place:
 
     index: int
     feature_axis: int
+    follows: bool = True
 
 
 class GivenPass:

@@ -193,7 +193,7 @@ number = 3
 def loader(tmp_path, monkeypatch):
     (tmp_path / "load.py").write_text(LOADERS, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    return lambda name: data_files.load(f"load.py:{name}")
+    return lambda name: data_files.load(f"load.py:{name}")[0]
 
 
 def test_a_loader_gives_a_pair_names_or_a_mapping(loader):

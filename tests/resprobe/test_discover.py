@@ -190,3 +190,22 @@ def test_positions_that_are_flattened_do_not_start_another_stage():
     assert [block.output_shape for block in blocks] == [(3, 2, 4), (6, 4), (3, 2, 4)]
     assert [block.stage for block in blocks] == [0, 0, 0]
     assert [block.index_in_stage for block in blocks] == [0, 1, 2]
+
+
+def test_a_block_follows_the_one_that_its_input_was_made_by():
+    class TwoStreams(nn.Module):
+        """An encoder of two blocks; a decoder that starts anew and reads from it."""
+
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+            self.reads = nn.Linear(8, 4)
+
+        def forward(self, x, start):
+            for layer in self.layers[:2]:
+                x = x + layer(x).tanh()
+            start = start + self.layers[2](start).tanh()
+            return start + self.reads(torch.cat((start, x), -1)).tanh()
+
+    blocks = find_blocks(TwoStreams(), torch.randn(2, 3, 4), torch.randn(2, 3, 4))
+    assert [block.follows for block in blocks] == [False, True, False, True]

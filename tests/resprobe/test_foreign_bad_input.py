@@ -166,6 +166,21 @@ CASES = {
     "a size for features": (as_is, NET + "--resize 4 -o out", "leave --resize out"),
     "no data": (as_is, "collect --model net.py:Net -o out", "--model needs --weights and --data"),
     "no place to write": (as_is, NET, "--model needs -o OUT"),
+    "a yes to code of --model": (
+        as_is,
+        NET + "--run-code -o out",
+        "--run-code belongs to a RUN",
+    ),
+    "a function of the system": (
+        as_is,
+        "collect --model os:system --model-arg command=true " + ON,
+        "os:system is built into posix, which is not called through os; give a function or class",
+    ),
+    "a loader of the system": (
+        as_is,
+        "collect --model net.py:Net --data os:getcwd -o out",
+        "os:getcwd is built into posix",
+    ),
     "an output of a run": (as_is, "collect run --output logits", "--output belongs to --model"),
     "a size of a run": (as_is, "collect run --resize 4", "--resize belongs to --model"),
     "inspecting a file without a factory": (as_is, "inspect net.py", "as net.py:FACTORY"),

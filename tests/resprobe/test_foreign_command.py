@@ -130,7 +130,7 @@ def test_normalize_replaces_the_statistics(place, resprobe):
     assert resprobe(*words, *normalize, "-o", "p.h5").exit_code == 0
     from resprobe.data_files import load
 
-    pixels = load("load.py:images").images / 255
+    pixels = load("load.py:images")[0].images / 255
     mean, std = (np.array(v)[:, None, None] for v in ([0.5, 0.4, 0.3], [0.25, 0.2, 0.1]))
     standard = torch.from_numpy((pixels - mean) / std).float()
     np.testing.assert_allclose(
@@ -154,7 +154,7 @@ def test_a_float64_network_is_measured_in_float64(place, resprobe):
     words = ["collect", "--model", "net.py:precise", "--data", "d.npz", "-o", "n"]
     assert resprobe(*words).exit_code == 0
     assert package.open("n/collected/step-00000000/norms.h5").attrs["dtype"] == "float64"
-    assert "kept" in resprobe("collect", "n").stdout
+    assert "kept" in resprobe("collect", "n", "--run-code").stdout
 
 
 def test_data_parallelism_is_taken_off_and_told(place, resprobe):
@@ -187,22 +187,26 @@ def test_a_run_directory_of_any_model_is_a_run_from_anywhere(
     first = norms("out")
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
     assert resprobe("check", place / "out").exit_code == 0
-    kept = resprobe("collect", place / "out", "--samples", 9)
+    kept = resprobe("collect", place / "out", "--run-code", "--samples", 9)
     assert kept.stdout.count("kept as it was") == 3, kept.output
-    anew = ["--quantity", "margin", "--samples", 9, "--overwrite"]
+    anew = ["--run-code", "--quantity", "margin", "--samples", 9, "--overwrite"]
     assert resprobe("collect", place / "out", *anew).exit_code == 0
     assert norms(place / "out").equals(first)
 
 
-def test_a_run_whose_file_changed_is_refused_by_name(place, resprobe, tree_hash):
-    words = ["collect", "--model", "net.py:Net", "--data", "d.npz", "-o", "out"]
+@pytest.mark.parametrize("file", ["net.py", "load.py"])
+def test_a_run_whose_file_changed_is_refused_by_name(place, resprobe, tree_hash, file):
+    words = ["collect", "--model", "net.py:Pictures", "--data", "load.py:images", "-o", "out"]
     assert resprobe(*words).exit_code == 0
-    with (place / "net.py").open("a", encoding="utf-8") as stream:
-        stream.write("# changed\n")
+    (place / file).write_text(
+        f"open('harmed', 'w').close()\n{(place / file).read_text(encoding='utf-8')}",
+        encoding="utf-8",
+    )
     before = tree_hash(place / "out")
-    result = resprobe("collect", "out", "--overwrite")
+    result = resprobe("collect", "out", "--overwrite", "--run-code")
     assert result.exit_code == 2
-    assert "net.py is no longer what it was when it was measured" in result.stderr
+    assert f"{file} is no longer what it was when it was measured" in result.stderr
+    assert not (place / "harmed").exists()
     assert resprobe(*words).exit_code == 2
     assert tree_hash(place / "out") == before
 
@@ -211,7 +215,7 @@ def test_a_run_whose_data_changed_is_refused(place, resprobe):
     words = ["collect", "--model", "net.py:Net", "--data", "d.npz", "-o", "out"]
     assert resprobe(*words).exit_code == 0
     np.savez(place / "d.npz", x=X + 1, y=Y)
-    result = resprobe("collect", "out", "--overwrite")
+    result = resprobe("collect", "out", "--overwrite", "--run-code")
     assert result.exit_code == 2
     assert "d.npz are not those of the run out" in result.stderr
 
@@ -260,7 +264,7 @@ def test_tied_weights_are_stored_once_and_load_again(place, resprobe):
     state = checkpoints.read_tensors(Path("out/checkpoints/step-00000000.safetensors"))
     assert "blocks.0.inner.weight" in state
     assert "blocks.1.inner.weight" not in state
-    again = resprobe("collect", "out")
+    again = resprobe("collect", "out", "--run-code")
     assert again.stdout.count("kept as it was") == 3, again.output
 
 

@@ -14,6 +14,7 @@ from spanned import Classifier, GivenPass, drawn, naive_mean, turned
 
 import resprobe as package
 from resprobe.blocks.intervene import Runner
+from resprobe.errors import InputError
 from resprobe.linalg import angles
 from resprobe.linalg.angles import mean_cosine_gap
 from resprobe.quantities.influence import BLOCK_INFLUENCE, Influence, block_influence
@@ -184,3 +185,13 @@ def test_a_run_holds_it_for_every_sample_and_block(collected):
     assert np.isnan(found.values[:, transition]).all()
     assert (found.values[:, ~transition] > 0).all()
     assert (found.values[:, ~transition] < 2).all()
+
+
+def test_an_answer_that_is_no_number_is_wrong_and_a_network_of_them_is_refused():
+    from resprobe.quantities.outputs import classification, refuse_no_logits
+
+    nan = float("nan")
+    outputs = torch.tensor([[2.0, 1.0], [nan, nan], [nan, 1.0]])
+    assert classification(outputs, torch.tensor([0, 0, 0]))["correct"].tolist() == [1, 0, 0]
+    with pytest.raises(InputError, match=r"NaN.* for 2 of 3 samples"):
+        refuse_no_logits(outputs, 3, 2)

@@ -223,7 +223,7 @@ def test_samples_are_found_where_they_are_not_the_first_dimension():
     net, x = TokensFirst().eval(), torch.randn(3, 5, 4)
     with torch.no_grad():
         runner = Runner(net, x)
-        runner.find_samples((x[:-1],))
+        runner.find_samples()
         assert [block.sample_axis for block in runner.blocks] == [1, 1]
         assert {block.output_shape for block in runner.blocks} == {(5, 4)}
         seen = []
@@ -257,7 +257,7 @@ def test_samples_that_are_folded_into_another_dimension_are_refused():
     with torch.no_grad():
         runner = Runner(net, x)
         with pytest.raises(InputError, match=r"shape \(15, 4\) for 3 samples"):
-            runner.find_samples((x[:-1],))
+            runner.find_samples()
 
 
 class Cached(nn.Module):

@@ -15,7 +15,10 @@ from resprobe.errors import InputError, UnknownNameError
 from resprobe.network import network, network_again
 
 NET = """
+import functools
 from dataclasses import dataclass
+from os import system
+from textwrap import dedent
 from torch import nn
 from beside import WIDTH
 
@@ -35,6 +38,11 @@ def pair():
 
 def leave():
     raise SystemExit(3)
+
+narrow = functools.partial(Net, width=2)
+cached = functools.cache(make)
+Passed = nn.Identity
+run = functools.partial(system, "touch harmed")
 
 ready = nn.Linear(4, 4)
 wrapped = nn.DataParallel(ready)
@@ -68,6 +76,9 @@ def test_a_class_a_factory_and_a_network_of_a_users_code_are_taken(folder, place
     assert network(f"{place}:Net", {"width": 3}).model.linear.in_features == 3
     assert len(network(f"{place}:make", {"depth": 2, "anything": 1}).model) == 2
     assert network(f"{place}:ready", {}).model.in_features == 4
+    assert network(f"{place}:narrow", {}).model.linear.in_features == 2
+    assert len(network(f"{place}:cached", {"depth": 1}).model) == 1
+    assert isinstance(network(f"{place}:Passed", {}).model, nn.Identity)
     printed = capsys.readouterr()
     assert printed.out == "", "stdout belongs to the command"
     assert "a user's file may print" in printed.err
@@ -142,6 +153,16 @@ BAD = {
     "no such package": ("no_such_package.net:make", {}, "no module no_such_package.net"),
     "no such form": ("resnet50", {}, "timm:NAME"),
     "a number": ("net.py:number", {}, "is int, expected a factory"),
+    "a class of other things": ("subprocess:Popen", {"args": "true"}, "is the class Popen, expe"),
+    "a built-in function": ("os:system", {"command": "touch harmed"}, "os:system is built into"),
+    "a built-in of its own": ("posix:system", {"command": "touch harmed"}, "is built into posix"),
+    "a built-in passed on": ("net.py:system", {"command": "touch harmed"}, "is built into posix"),
+    "a built-in in a partial": ("net.py:run", {}, "is built into posix"),
+    "a function of elsewhere": (
+        "ownpackage.nets:dedent",
+        {"text": "a"},
+        "is code of textwrap, which is not called through ownpackage.nets",
+    ),
     "a tuple": ("net.py:pair", {}, "gave tuple, expected a torch.nn.Module"),
     "a factory that raises": ("net.py:make", {"depth": 9}, "(AssertionError: too deep for me)"),
     "a factory that lacks an argument": ("net.py:make", {}, "TypeError"),
@@ -167,6 +188,7 @@ def test_bad_code_is_refused_in_one_sentence(folder, what):
         network(name, arguments)
     assert expected in str(raised.value)
     assert str(folder) not in sys.path
+    assert not (folder / "harmed").exists()
 
 
 @pytest.fixture

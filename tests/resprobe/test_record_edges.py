@@ -193,7 +193,7 @@ def test_blocks_whose_first_dimension_is_not_the_sample_are_named(tmp_path):
             return super().forward(x.reshape(-1, 2)).reshape(x.shape)
 
     net = stack(Residual(), Windows(2))
-    with pytest.raises(InputError, match="block 1 has 6 samples"):
+    with pytest.raises(InputError, match=r"block 1 have shape \(6, 2\) for 3 samples"):
         record(net, tmp_path)
 
 
@@ -253,3 +253,35 @@ def test_no_thread_is_left_when_writing_fails(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="planted"):
         record(stack(), tmp_path)
     assert not [t for t in threading.enumerate() if t.name == "resprobe-writer"]
+
+
+def test_samples_are_found_where_they_are_not_the_first_dimension(tmp_path):
+    class TokensFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(2))
+
+        def forward(self, x):
+            x = x.transpose(0, 1)
+            for layer in self.layers:
+                x = x + layer(x).tanh()
+            return x.mean(0)
+
+    torch.manual_seed(0)
+    net, x = TokensFirst().train(), torch.randn(3, 5, 4)
+    with Recorder(net, tmp_path) as recorder:
+        loss = net(x).square().sum()
+        loss.backward()
+        recorder.step(loss)
+    assert [block.output_shape for block in recorder.blocks] == [(5, 4), (5, 4)]
+    step = rows(tmp_path)
+    with torch.no_grad():
+        branch = net.layers[0](x).tanh()
+        norms = branch.flatten(1).norm(dim=1)
+    np.testing.assert_allclose(step["branch_norm"].values[0, 0], norms.mean(), rtol=1e-6)
+    std = norms.std(correction=0)
+    np.testing.assert_allclose(step["branch_norm_std"].values[0, 0], std, rtol=1e-5)
+    y = (x + branch).requires_grad_(True)
+    (y + net.layers[1](y).tanh()).mean(1).square().sum().backward()
+    expected = y.grad.flatten(1).norm(dim=1).mean()
+    np.testing.assert_allclose(step["branch_gradient_norm"].values[0, 0], expected, rtol=1e-5)

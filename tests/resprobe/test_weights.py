@@ -123,6 +123,31 @@ def test_every_form_of_a_state_is_loaded_exactly(what, tmp_path):
     assert model.head.weight is model.embedding.weight
 
 
+class Holder(nn.Module):
+    """A model whose one part has the name that data parallelism gives."""
+
+    def __init__(self, part):
+        super().__init__()
+        self.module = part
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+def test_a_part_called_module_is_no_wrapper(depth, prefix, tmp_path):
+    model, filled = net(), net(1)
+    for _ in range(depth):
+        model, filled = Holder(model), Holder(filled)
+    state = filled.state_dict()
+    del state[f"{'module.' * depth}norm.num_batches_tracked"]  # as torch before 0.4.1
+    load(torch_file(prefixed(prefix, state))(tmp_path), model)
+    assert state_digest(model) == state_digest(filled)
+
+
+def test_an_empty_state_is_refused(tmp_path):
+    with pytest.raises(InputError, match="missing mask, embedding"):
+        load(torch_file({})(tmp_path), net())
+
+
 def test_the_digest_of_a_file_is_its_own_and_that_of_a_folder_of_all_its_parts(tmp_path):
     file = GOOD["torch"](tmp_path)
     assert load(file, net()) == hashlib.sha256(file.read_bytes()).hexdigest()
