@@ -19,7 +19,7 @@ from resprobe.errors import InputError, UnknownNameError
 from resprobe.provenance import device_attributes, provenance
 from resprobe.quantities.quantity import DEFAULT_SAMPLES, all_quantities
 from resprobe.store.lock import file_lock
-from resprobe.store.reader import read_attributes
+from resprobe.store.reader import read_attributes, read_file
 from resprobe.store.schema import SCHEMA_VERSION
 from resprobe.store.writer import Writer
 
@@ -217,7 +217,8 @@ def collect(
             seconds = 0.0
             if family not in kept:
                 seconds = session.measure(family, indices, path, settings[family], progress)
-            outcomes.append(Collected(family, path, len(indices), family in kept, seconds))
+            samples_there = _measured(path) if family in kept else len(indices)
+            outcomes.append(Collected(family, path, samples_there, family in kept, seconds))
     return outcomes
 
 
@@ -428,6 +429,15 @@ def _refused(blocks: Blocks) -> str:
     shown = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
     more = f"; and {len(reasons) - 3} more reasons" if len(reasons) > 3 else ""
     return f" (all {reasons.total()} additions were refused: {shown}{more})"
+
+
+def _measured(path: Path) -> int:
+    """Give how many samples a file holds that was measured before."""
+    groups, _ = read_file(path)
+    samples = [dataset.sizes["sample"] for dataset in groups.values()]
+    for dataset in groups.values():
+        dataset.close()
+    return samples[0]
 
 
 def _require_equal(path: Path, settings: str, lone: Path | None) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Collection, Mapping
+import tomllib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -224,7 +225,10 @@ def _make_run(request: ModelRequest, source: Source, out: Path, accept: Callable
     if path.exists() and path.read_bytes() == text.encode():
         return
     if out.exists() and (not out.is_dir() or is_run(out) or any(out.iterdir())):
-        raise InputError(f"{out} exists and is not this model's run directory; choose another -o.")
+        raise InputError(
+            f"{out} exists and is not this model's run directory{_differing(path, text)}; choose "
+            "another -o."
+        )
     accept()
     from safetensors.torch import save_file
 
@@ -242,6 +246,25 @@ def _make_run(request: ModelRequest, source: Source, out: Path, accept: Callable
     }
     weights.with_suffix(".json").write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
     path.write_bytes(text.encode())
+
+
+def _differing(path: Path, text: str) -> str:
+    """Say in which keys of its source.toml a run differs, "" if it has none that can be read."""
+    try:
+        ours, theirs = tomllib.loads(text), tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    first, second = (dict(_flat(table)) for table in (ours, theirs))
+    keys = sorted(key for key in first.keys() | second.keys() if first.get(key) != second.get(key))
+    return f": {', '.join(keys)} differ" if keys else ""
+
+
+def _flat(table: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
 
 
 def _source_toml(request: ModelRequest, source: Source) -> str:

@@ -130,9 +130,10 @@ def _loaded(request: DataRequest) -> tuple[Images, str]:
         images = load_images(name, "test", request.folder)
     elif path.is_dir():
         measured, training = image_folder.splits(path)
-        channels = len(request.normalize[0]) if request.normalize else None
-        if channels not in (None, 1, 3):
+        given = len(request.normalize[0]) if request.normalize else 1
+        if given not in (1, 3):
             raise _wrong_channels(request, "1 or 3")
+        channels = None if given == 1 else given  # one value is for all channels alike
         images = image_folder.read(
             measured, resize=request.resize, channels=channels, classes=training
         )

@@ -19,6 +19,7 @@ from resprobe.checkpoints import (
     read_tensors,
     refuse_misfits,
     refuse_not_finite,
+    some_names,
 )
 from resprobe.errors import InputError
 
@@ -151,9 +152,22 @@ def _stripped(stored: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict
         if prefix is None:
             break
         forms.append({n.removeprefix(prefix): forms[-1][n] for n in names})
+    owner = next(iter(forms[-1]), "").partition(".")[0] + "."
+    if all(name.startswith(owner) for name in forms[-1]):
+        # What a trainer's class calls the network that it holds, such as `model.`.
+        held = {name.removeprefix(owner): value for name, value in forms[-1].items()}
+        if held.keys() & expected.keys():
+            forms.append(held)
     known = [len(form.keys() & expected.keys()) for form in forms]
     # Without any the names are those of a base model, which are converted later.
     return forms[known.index(max(known))] if any(known) else forms[-1]
+
+
+def _holdings(stored: object) -> str:
+    """Say under which names a checkpoint holds what it holds."""
+    if not isinstance(stored, Mapping):
+        return f" but {type(stored).__name__}"
+    return f", only {some_names(list(map(str, stored)))}"
 
 
 def _read_torch(path: Path) -> dict[str, Tensor]:
@@ -180,13 +194,14 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"{path} can't be read as weights ({reason}); give a .safetensors file or a torch "
             "checkpoint."
         ) from error
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model_state_dict", "model", "net"):
         if isinstance(stored, Mapping) and isinstance(stored.get(key), Mapping):
             stored = stored[key]
     if not isinstance(stored, Mapping) or not all(
         isinstance(value, torch.Tensor) for value in stored.values()
     ):
         raise InputError(
-            f"{path} holds no state dictionary of tensors; save the model's state_dict()."
+            f"{path} holds no state dictionary of tensors{_holdings(stored)}; save the model's "
+            "state_dict()."
         )
     return dict(stored)

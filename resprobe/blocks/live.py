@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from resprobe.blocks.intervene import branch_of, shortcut_of
 from resprobe.blocks.operations import Call, Event
 from resprobe.blocks.samples import samples_first
-from resprobe.blocks.structure import leaves
+from resprobe.blocks.structure import tensors_in
 from resprobe.errors import InputError, ViolationError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class LiveBlocks:
         self._occurrences.clear()
         self._inputs.clear()
         self._operands.clear()
-        self._event(Event("enter", "", 0), _tensors((args, kwargs)))
+        self._event(Event("enter", "", 0), tensors_in((args, kwargs)))
 
     def stop(self, *, finished: bool = True) -> None:
         """End watching.
@@ -160,7 +160,7 @@ class LiveBlocks:
         def hook(module: Any, args: Any, kwargs: Any) -> None:
             if self._active:
                 event = Event("enter", path, self._occurrences.get(path, 0))
-                self._event(event, _tensors((args, kwargs)))
+                self._event(event, tensors_in((args, kwargs)))
 
         return hook
 
@@ -169,7 +169,7 @@ class LiveBlocks:
             if self._active:
                 occurrence = self._occurrences.get(path, 0)
                 self._occurrences[path] = occurrence + 1
-                self._event(Event("leave", path, occurrence), _tensors(output))
+                self._event(Event("leave", path, occurrence), tensors_in(output))
 
         return hook
 
@@ -254,10 +254,6 @@ class LiveBlocks:
             )
         self._seen += 1
         self._visitor.branch(block, shortcut_of(block, x), branch, Through(branch, 1.0))
-
-
-def _tensors(structure: Any) -> Iterator[Tensor]:
-    return (leaf for leaf in leaves(structure) if isinstance(leaf, Tensor))
 
 
 def _operand(args: Sequence[Any], kwargs: Mapping[str, Any], place: int) -> Tensor:

@@ -29,7 +29,7 @@ from resprobe.blocks.operations import (
     copy_with_aliases,
     is_guard,
 )
-from resprobe.blocks.structure import Ref, leaves, like, rebuild
+from resprobe.blocks.structure import Ref, like, rebuild, tensors_in
 from resprobe.errors import InputError
 from resprobe.measurable import refuse_unmeasurable
 
@@ -264,8 +264,8 @@ class _Recorder(TorchDispatchMode):
 
     def name_inputs(self, structure: Any) -> None:
         """Make a value of every tensor in the model's arguments."""
-        for tensor in leaves(structure):
-            if isinstance(tensor, Tensor) and self._value(tensor) is None:
+        for tensor in tensors_in(structure):
+            if self._value(tensor) is None:
                 self.program.inputs.append(self._new(tensor))
 
     def number(self, structure: Any) -> Any:
@@ -423,7 +423,7 @@ class _Recorder(TorchDispatchMode):
                 return [], Ref(value)
             value = self._new(result)
             return [value], Ref(value)
-        made = [self._new(t) for t in _tensors(result) if self._value(t) is None]
+        made = [self._new(t) for t in tensors_in(result) if self._value(t) is None]
         return made, self._number(result, [], [])
 
     def _compare(self, op: Operation, expected: tuple[Any, ...]) -> None:
@@ -540,19 +540,7 @@ def _first_tensor(structure: Any, kwargs: Any) -> Tensor | None:
         return structure
     if isinstance(structure, tuple) and structure and isinstance(structure[0], Tensor):
         return structure[0]
-    found = (leaf for leaf in leaves((structure, kwargs)) if isinstance(leaf, Tensor))
-    return next(found, None)
-
-
-def _tensors(structure: Any) -> Iterable[Tensor]:
-    if isinstance(structure, Tensor):
-        yield structure
-    elif isinstance(structure, tuple | list):
-        for item in structure:
-            yield from _tensors(item)
-    elif isinstance(structure, dict):
-        for item in structure.values():
-            yield from _tensors(item)
+    return next(tensors_in((structure, kwargs)), None)
 
 
 @cache
@@ -575,5 +563,5 @@ def _written(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[
         return []
     found: list[Tensor] = []
     for place, name in places:
-        found.extend(_tensors(args[place] if place < len(args) else kwargs.get(name)))
+        found.extend(tensors_in(args[place] if place < len(args) else kwargs.get(name)))
     return found

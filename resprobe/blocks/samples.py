@@ -10,14 +10,13 @@ import torch
 
 from resprobe.blocks.block import Block, Blocks
 from resprobe.blocks.operations import Program
-from resprobe.blocks.structure import leaves, rebuild
+from resprobe.blocks.structure import rebuild, tensors_in
 from resprobe.errors import InputError
 
 
 def count_samples(arguments: Any) -> int:
     """Give the size of the first dimension of the first tensor among a model's arguments."""
-    tensors = (leaf for leaf in leaves(arguments) if isinstance(leaf, torch.Tensor))
-    return next((len(tensor) for tensor in tensors if tensor.dim()), 1)
+    return next((len(tensor) for tensor in tensors_in(arguments) if tensor.dim()), 1)
 
 
 def with_sample_axes(

@@ -12,7 +12,7 @@ import torch
 from resprobe.blocks.discover import unchanged
 from resprobe.blocks.intervene import Pass, Runner
 from resprobe.blocks.program import random_states, record, unfused
-from resprobe.blocks.structure import leaves
+from resprobe.blocks.structure import tensors_in
 from resprobe.errors import InputError, ViolationError
 
 if TYPE_CHECKING:
@@ -303,7 +303,7 @@ def _mode(model: nn.Module, *, training: bool) -> Iterator[None]:
 
 
 def _flat(output: Any) -> list[Tensor]:
-    return [leaf for leaf in leaves(output) if isinstance(leaf, torch.Tensor)]
+    return list(tensors_in(output))
 
 
 def _equal(first: list[Tensor], second: list[Tensor]) -> bool:

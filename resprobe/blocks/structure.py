@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 
 class Ref(NamedTuple):
     """Stands in a recorded structure for the value with this number."""
@@ -32,6 +34,11 @@ def leaves(structure: Any) -> Iterator[Any]:
             yield from leaves(getattr(structure, item.name))
     else:
         yield structure
+
+
+def tensors_in(structure: Any) -> Iterator[Tensor]:
+    """Give the tensors inside a nested structure, in order."""
+    return (leaf for leaf in leaves(structure) if isinstance(leaf, Tensor))
 
 
 def rebuild(structure: Any, change: Callable[[Any], Any]) -> Any:

@@ -274,7 +274,7 @@ def _print_estimates(estimates: Sequence[Estimate], as_json: bool) -> None:
 
 def _print_collected(done: Sequence[Collected], target: Path, as_json: bool, quiet: bool) -> None:
     lines = [
-        f"{item.path}: {item.family} kept as it was measured before"
+        f"{item.path}: {item.family} kept as it was measured before, on {item.samples} samples"
         if item.kept
         else f"{item.path}: {item.family} of {item.samples} samples in {item.seconds:.1f} s"
         for item in done

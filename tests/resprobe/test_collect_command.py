@@ -67,7 +67,7 @@ def test_what_is_there_with_equal_settings_is_kept_and_said_so(measured, resprob
     done = json.loads(result.stdout)["collected"]
     assert [item["kept"] for item in done] == [True, True, True]
     assert tree_hash(measured) == before
-    assert "norms kept as it was measured before" in resprobe("collect", measured).stdout
+    assert "norms kept as it was measured before, on " in resprobe("collect", measured).stdout
 
 
 def test_other_settings_are_refused_unless_they_may_overwrite(measured, resprobe, tree_hash):

@@ -124,7 +124,7 @@ def test_the_same_model_again_is_kept_and_another_one_refused(
     earlier[place] = min(trained.glob("checkpoints/step-????????.safetensors"))
     result = resprobe("collect", *earlier, *words)
     assert result.exit_code == 2
-    assert "is not this model's run directory" in result.stderr
+    assert "is not this model's run directory: weights.path, weights.sha256 differ" in result.stderr
     assert tree_hash(foreign) == before
 
 

@@ -76,7 +76,7 @@ def test_the_training_images_are_not_read_where_normalize_is_given(tmp_path):
     next((tmp_path / "train").rglob("*.png")).write_bytes(b"broken")
     data = load_data_set(DataRequest(str(tmp_path), normalize=([0.5], [0.25])))
     assert (data.mean, data.std) == ([0.5], [0.25])
-    assert data.images.images.shape[1] == 1, "one mean asks for grey images"
+    assert data.images.images.shape[1] == 3, "one mean is for all channels alike"
 
 
 def test_a_plain_folder_is_standardised_by_itself_and_that_is_told(tmp_path):

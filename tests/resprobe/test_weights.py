@@ -353,3 +353,19 @@ def test_transformers_weights_of_another_shape_are_refused(gpt2, tmp_path):
     other = transformers.GPT2Config(**{**config.to_dict(), "num_labels": 5})
     with pytest.raises(InputError, match=r"shape of score\.weight \(2, 4\) instead of \(5, 4\)"):
         load(tmp_path, transformers.GPT2ForSequenceClassification(other))
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "model", "net"])
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_a_trainer_s_checkpoint_is_loaded_from_under_its_names(key, prefix, tmp_path):
+    path, model = tmp_path / "w.pt", net()
+    torch.save({key: prefixed(prefix), "epoch": 3, "optimizer": {}}, path)
+    load(path, model)
+    assert all(torch.equal(value, STATE[name]) for name, value in model.state_dict().items())
+
+
+def test_a_checkpoint_without_a_state_says_what_it_holds(tmp_path):
+    path = tmp_path / "w.pt"
+    torch.save({"weights_of_it": prefixed(""), "epoch": 3}, path)
+    with pytest.raises(InputError, match="only weights_of_it, epoch"):
+        load(path, net())
