@@ -181,8 +181,11 @@ class Program:
         wanted = self.output if output is None else output
         plan = self._plan(changes, start, wanted)
         environment = self._initial(plan, changes)
+        watch = None if plan.watched else _Watch()
         with torch.no_grad():
             for step in chain(plan.steps, plan.tail):
+                if watch is not None and step.run:
+                    watch.before(self.operations[step.operation], environment)
                 changed = [self._change(value, changes, environment, step) for value in step.bound]
                 if step.run:
                     self._run(self.operations[step.operation], environment)
@@ -192,8 +195,12 @@ class Program:
                         environment[value].copy_(tensor)
                     else:
                         environment[value] = tensor.clone() if value in plan.private else tensor
+                        if watch is not None:
+                            watch.bound(value, tensor, environment[value])
                 for value in step.freed:
                     environment.pop(value, None)
+        if watch is not None:
+            plan.settle(watch.written)
         return substitute(wanted, environment)
 
     def share_plans(self, other: Program) -> None:
@@ -413,7 +420,8 @@ class _Tail(NamedTuple):
     needed: frozenset[int]
 
 
-class _Plan(NamedTuple):
+@dataclass(slots=True)
+class _Plan:
     """What a replay needs to know beforehand; it follows from the structure alone.
 
     Attributes:
@@ -422,6 +430,7 @@ class _Plan(NamedTuple):
         live: kept values that it starts from.
         given: changed values that it starts from.
         private: values that it writes to, and so must copy.
+        watched: whether a replay has shown which changes are really written to.
     """
 
     steps: list[_Step]
@@ -429,6 +438,33 @@ class _Plan(NamedTuple):
     live: set[int]
     given: set[int]
     private: frozenset[int]
+    watched: bool = False
+
+    def settle(self, written: set[int]) -> None:
+        """Copy from now on only those changes that a replay has written to."""
+        bound = {value for step in self.steps for value in step.bound}
+        self.private -= bound - written
+        self.watched = True
+
+
+class _Watch:
+    """Sees, in the first replay of a plan, which changes share storage with what is written to."""
+
+    def __init__(self) -> None:
+        self.written: set[int] = set()
+        self._storages: dict[int, set[int]] = {}
+
+    def bound(self, value: int, change: Tensor, copy: Tensor) -> None:
+        """Take a change and the tensor that stands for it in this replay."""
+        for tensor in (change, copy):
+            self._storages.setdefault(tensor.untyped_storage()._cdata, set()).add(value)
+
+    def before(self, op: Operation, environment: Mapping[int, Tensor]) -> None:
+        """See what an operation is about to write to."""
+        for old, _ in op.renames:
+            if old in environment:
+                storage = environment[old].untyped_storage()._cdata
+                self.written |= self._storages.get(storage, set())
 
 
 def refs(structure: Any) -> Iterable[int]:

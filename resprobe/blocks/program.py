@@ -158,8 +158,14 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
+# Asked once of each network, because it looks at all of its parts.
+_measurable: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+
+
 def _refuse(model: nn.Module) -> None:
-    refuse_unmeasurable(model)
+    if model not in _measurable:
+        refuse_unmeasurable(model)
+        _measurable.add(model)
     if torch.compiler.is_compiling() or torch.compiler.is_exporting():
         raise InputError("a forward pass can't be recorded inside torch.compile or torch.export.")
     if any(torch.is_autocast_enabled(kind) for kind in ("cpu", "cuda")):
@@ -171,22 +177,21 @@ def _refuse(model: nn.Module) -> None:
 
 def random_states(model: nn.Module) -> list[Tensor]:
     """Give the states of torch's random generators that a model may draw from."""
-    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
-    found = [device for device in devices if device.type == "cuda"]
-    return [
-        torch.get_rng_state(),
-        *(torch.cuda.get_rng_state(device) for device in sorted(found, key=str)),
-    ]
+    return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, _accelerators(model))]
+
+
+def _accelerators(model: nn.Module) -> list[torch.device]:
+    if not torch.cuda.is_available():
+        return []
+    return sorted({p.device for p in model.parameters() if p.is_cuda}, key=str)
 
 
 def set_random_states(model: nn.Module, states: Sequence[Tensor]) -> None:
     """Put back what `random_states` gave; nothing if there are none."""
     if not states:
         return
-    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
-    found = [device for device in devices if device.type == "cuda"]
     torch.set_rng_state(states[0])
-    for device, state in zip(sorted(found, key=str), states[1:], strict=True):
+    for device, state in zip(_accelerators(model), states[1:], strict=True):
         torch.cuda.set_rng_state(state, device)
 
 
@@ -248,10 +253,9 @@ class _Recorder(TorchDispatchMode):
         self._expected = expected
         # By the Python call where there is one: it stays the same if operations before it differ.
         self._dropped: dict[Any, Operand] = {op.call or op.operation: op for op in dropped}
-        self._parameters = {id(p): name for name, p in model.named_parameters()}
-        self._parameter_storages = {
-            p.untyped_storage()._cdata: name for name, p in model.named_parameters()
-        }
+        named = list(model.named_parameters())
+        self._parameters = {id(p): name for name, p in named}
+        self._parameter_storages = {p.untyped_storage()._cdata: name for name, p in named}
         # id -> (weak reference, value): a weak reference tells a reused id from the tensor itself
         # without holding memory.
         self._values: dict[int, tuple[weakref.ref[Tensor], int]] = {}
@@ -276,60 +280,59 @@ class _Recorder(TorchDispatchMode):
         value = self._value(leaf) if isinstance(leaf, Tensor) else None
         return leaf if value is None else Ref(value)
 
-    def _number(self, structure: Any, tensors: list[Tensor], reads: list[int]) -> Any:
-        """Replace known tensors by `Ref`; note every tensor and the value of every known one.
+    def _number(self, structure: Any, names: list[str], reads: list[int]) -> Any:
+        """Replace tensors by `Ref`; note the values and the names of parameters that are read.
 
         Arguments of operations are plain tuples, lists and dictionaries.
         """
         if isinstance(structure, Tensor):
-            tensors.append(structure)
-            value = self._known(structure)
-            if value is not None:
-                reads.append(value)
-            return structure if value is None else Ref(value)
+            return self._read(structure, names, reads)
         if type(structure) in _ATOMS:
             return structure
         if isinstance(structure, tuple | list):
-            items = [self._number(item, tensors, reads) for item in structure]
+            items = [self._number(item, names, reads) for item in structure]
             return like(structure, items)
         if isinstance(structure, dict):
-            return {k: self._number(item, tensors, reads) for k, item in structure.items()}
+            return {k: self._number(item, names, reads) for k, item in structure.items()}
         return structure
 
     def _numbered_arguments(
-        self, args: Sequence[Any], tensors: list[Tensor], reads: list[int]
+        self, args: Sequence[Any], names: list[str], reads: list[int]
     ) -> tuple[Any, ...]:
         """Number arguments; most are atoms or tensors, for which this is quicker."""
-        items: list[Any] = []
-        for arg in args:
-            if type(arg) in _ATOMS:
-                items.append(arg)
-            elif isinstance(arg, Tensor):
-                tensors.append(arg)
-                value = self._known(arg)
-                if value is None:
-                    items.append(arg)
-                else:
-                    reads.append(value)
-                    items.append(Ref(value))
-            else:
-                items.append(self._number(arg, tensors, reads))
-        return tuple(items)
+        return tuple(
+            [
+                arg
+                if type(arg) in _ATOMS
+                else self._read(arg, names, reads)
+                if isinstance(arg, Tensor)
+                else self._number(arg, names, reads)
+                for arg in args
+            ]
+        )
 
-    def _value(self, tensor: Tensor) -> int | None:
-        entry = self._values.get(id(tensor))
-        return entry[1] if entry is not None and entry[0]() is tensor else None
-
-    def _known(self, tensor: Tensor) -> int | None:
-        """Give the value of a tensor that an operation reads, None for a parameter.
+    def _read(self, tensor: Tensor, names: list[str], reads: list[int]) -> Any:
+        """Give what stands for a tensor that an operation reads: a `Ref`, or a parameter itself.
 
         A tensor from outside of the pass, such as a buffer or a cache, becomes a value when it is
         met: it may be written to and read again later.
         """
         value = self._value(tensor)
-        if value is None and self._name(tensor) is None:
+        if value is None:
+            name = self._name(tensor)
+            if name is not None:
+                names.append(name)
+                return tensor
             value = self._external(tensor)
-        return value
+        elif value in self.program.externals:
+            name = self._name(tensor)  # of a parameter that was written to
+            names.extend([] if name is None else [name])
+        reads.append(value)
+        return Ref(value)
+
+    def _value(self, tensor: Tensor) -> int | None:
+        entry = self._values.get(id(tensor))
+        return entry[1] if entry is not None and entry[0]() is tensor else None
 
     def _name(self, tensor: Tensor) -> str | None:
         """Give the name of the parameter that a tensor is or shows, None for any other."""
@@ -355,14 +358,14 @@ class _Recorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        tensors: list[Tensor] = []
+        names: list[str] = []
         reads: list[int] = []
         written = _written(func, args, kwargs)
         for tensor in written:
             if self._value(tensor) is None:
                 self._external(tensor)  # also a parameter: a replay must not write to the model
-        recorded_args = self._numbered_arguments(args, tensors, reads)
-        recorded_kwargs = self._number(kwargs, tensors, reads) if kwargs else {}
+        recorded_args = self._numbered_arguments(args, names, reads)
+        recorded_kwargs = self._number(kwargs, names, reads) if kwargs else {}
         visit = self._visits.pop(len(self.program.operations), None)
         if visit is not None:
             visit(self.program.kept)
@@ -372,7 +375,6 @@ class _Recorder(TorchDispatchMode):
         renames = self._rename(written) if written else ()
         made, numbered = self._made(result)
         path, scope = (self._stack[-1][0], self._stack[-1][1]) if self._stack else ("", 0)
-        names = [name for t in tensors if (name := self._parameter_of(t)) is not None]
         op = Operation(
             function=func,
             args=recorded_args,
@@ -390,10 +392,6 @@ class _Recorder(TorchDispatchMode):
         )
         self._append(op)
         return result
-
-    def _parameter_of(self, tensor: Tensor) -> str | None:
-        name = self._parameters.get(id(tensor))
-        return self._name(tensor) if name is None and self._value(tensor) is None else name
 
     def _append(self, op: Operation) -> None:
         if self._expected is not None:
