@@ -17,9 +17,9 @@ import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Numbers that are taken to float64 at once: a megabyte on a processor, since larger pieces leave
+# Numbers that are taken to float64 at once: two megabytes on a processor, since larger pieces leave
 # its cache and smaller ones pay for more calls; an accelerator would idle at so little.
-_PIECE = 1 << 17
+_PIECE = 1 << 18
 _DEVICE_PIECE = 1 << 24
 
 
