@@ -15,6 +15,8 @@ from resprobe.network import network
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from resprobe.blocks.block import Blocks
+
 
 @dataclass(frozen=True)
 class InspectRequest:
@@ -48,7 +50,6 @@ def inspect_model(request: InspectRequest) -> tuple[dict[str, Any], tuple[str, .
         InputError: the model can't be made, weights or data don't fit, or it does not take the
             sample.
     """
-    from resprobe.blocks.discover import find_blocks
     from resprobe.source import dtype_of
     from resprobe.weights import load
 
@@ -64,7 +65,7 @@ def inspect_model(request: InspectRequest) -> tuple[dict[str, Any], tuple[str, .
         load(request.weights, model)
     args, kwargs = _sample(request, model)
     _run(request, model, args, kwargs)
-    blocks = find_blocks(model, *args, **kwargs)
+    blocks, folded = _blocks(model, args, kwargs)
     document = {
         "model": request.model,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -85,7 +86,26 @@ def inspect_model(request: InspectRequest) -> tuple[dict[str, Any], tuple[str, .
         ],
         "refused": [{"addition": r.addition, "reason": r.reason} for r in blocks.refused],
     }
-    return document, made.notes
+    return document, (*made.notes, *folded)
+
+
+def _blocks(
+    model: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Tensor]
+) -> tuple[Blocks, tuple[str, ...]]:
+    """Find the blocks, with the sample repeated to see where samples lie; give notes as well."""
+    import torch
+
+    from resprobe.blocks.discover import blocks_of_samples, find_blocks
+    from resprobe.blocks.structure import rebuild
+
+    # Thrice, because one sample alone may take another way than two.
+    thrice = rebuild((args, kwargs), lambda tensor: torch.cat([tensor] * 3))
+    try:
+        return blocks_of_samples(model, *thrice), ()
+    except InputError as error:
+        return find_blocks(model, *args, **kwargs), (f"it can't be collected: {error}",)
+    except Exception:
+        return find_blocks(model, *args, **kwargs), ()  # takes one sample at a time
 
 
 def _sample(

@@ -315,3 +315,32 @@ def test_weights_are_loaded_before_inspecting(place, resprobe):
     result = resprobe(*words)
     assert result.exit_code == 2
     assert "does not fit the model: shape of" in result.stderr
+
+
+INSIDE_OUT = """
+import torch
+from torch import nn
+
+class TokensFirst(nn.Module):
+    def __init__(self, folded=False):
+        super().__init__()
+        self.folded, self.layer, self.head = folded, nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        n = len(x)
+        x = x.flatten(0, 1) if self.folded else x.transpose(0, 1)
+        x = x + self.layer(x).tanh()
+        return self.head(x.view(n, -1, 4).mean(1) if self.folded else x.mean(0))
+"""
+
+
+def test_inspect_shows_shapes_of_one_sample_wherever_samples_lie(tmp_path, resprobe):
+    path = tmp_path / "inside.py"
+    path.write_text(INSIDE_OUT, encoding="utf-8")
+    words = ["inspect", f"{path}:TokensFirst", "--input-shape", "5,4"]
+    shown = resprobe(*words)
+    assert shown.exit_code == 0, shown.stderr
+    assert "5×4" in shown.stdout
+    folded = resprobe(*words, "--model-arg", "folded=true")
+    assert folded.exit_code == 0
+    assert "it can't be collected: the features of block model have shape (15, 4)" in folded.output
