@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,9 @@ from resprobe.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     import xarray as xr
+
+# Additions that are named where many were refused for one reason; --json has all.
+_SHOWN = 3
 
 _COLUMNS = ("block", "stage", "skip", "activation", "scale", "elements")
 _MODEL_COLUMNS = ("block", "stage", "index", "skip", "activation", "scale", "input", "output")
@@ -136,7 +139,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
     return [
         f"{document['model']}: {document['parameters']:,} parameters, {len(rows)} {kind}",
         *_table(shown, _MODEL_COLUMNS),
-        *(f"no block: {item['addition']}: {item['reason']}" for item in refused),
+        *_refusals(refused),
     ]
 
 
@@ -203,3 +206,13 @@ def _table(rows: list[dict[str, Any]], names: tuple[str, ...] = _COLUMNS) -> lis
         + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in cells
     ]
+
+
+def _refusals(refused: Sequence[dict[str, str]]) -> Iterable[str]:
+    """Give one line for each reason, with a few of the additions it was given for."""
+    by_reason: dict[str, list[str]] = {}
+    for item in refused:
+        by_reason.setdefault(item["reason"], []).append(item["addition"])
+    for reason, additions in by_reason.items():
+        more = f" and {len(additions) - _SHOWN} more" if len(additions) > _SHOWN else ""
+        yield f"no block: {', '.join(additions[:_SHOWN])}{more}: {reason}"

@@ -344,3 +344,30 @@ def test_inspect_shows_shapes_of_one_sample_wherever_samples_lie(tmp_path, respr
     folded = resprobe(*words, "--model-arg", "folded=true")
     assert folded.exit_code == 0
     assert "it can't be collected: the features of block model have shape (15, 4)" in folded.output
+
+
+MANY = """
+import torch
+from torch import nn
+
+class Biased(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(4, 4) for _ in range(5))
+
+    def forward(self, x):
+        for layer in self.layers:
+            x = x + layer(x).tanh()
+            x = x + torch.ones(4)
+        return x
+"""
+
+
+def test_additions_that_were_refused_for_one_reason_are_told_in_one_line(tmp_path, resprobe):
+    path = tmp_path / "many.py"
+    path.write_text(MANY, encoding="utf-8")
+    words = ["inspect", f"{path}:Biased", "--input-shape", "4"]
+    (line,) = (line for line in resprobe(*words).stdout.splitlines() if "no block: " in line)
+    assert line.count("(operation ") == 3
+    assert " and 2 more: operands of different shapes" in line
+    assert len(json.loads(resprobe(*words, "--json").stdout)["refused"]) == 5
