@@ -16,7 +16,8 @@ from torch import nn
 from resprobe.blocks.block import subsampling
 from resprobe.blocks.discover import discover, unchanged
 from resprobe.blocks.operations import ControlFlowChanged, Program
-from resprobe.blocks.program import record, set_random_states
+from resprobe.blocks.program import record
+from resprobe.blocks.randomness import set_random_states
 from resprobe.blocks.samples import count_samples, samples_first, with_sample_axes
 from resprobe.blocks.structure import Ref, rebuild
 from resprobe.errors import InputError, ViolationError

@@ -17,26 +17,21 @@ from resprobe.blocks.axes import feature_axis
 from resprobe.blocks.block import Operand, Refusal
 from resprobe.blocks.kinds import (
     ADDITIONS,
-    CONCATENATION,
     CONVOLUTION,
     DIFFERENCES,
     ELEMENTWISE,
     FUSED_SUMS,
     MATRIX_PRODUCTS,
     MIXERS,
-    PARTS,
     PRODUCTS,
     REARRANGEMENTS,
     REVERSED_DIFFERENCES,
-    SKIP_KINDS,
     STACK,
     STACKED_SUM,
     STEPS,
-    SUMS,
-    UPSAMPLING,
-    aten,
 )
 from resprobe.blocks.operations import Operation, Program, refs
+from resprobe.blocks.skips import Skip, walk_back
 from resprobe.blocks.structure import Ref
 
 
@@ -66,24 +61,6 @@ class _Addition(NamedTuple):
     operation: int
     operands: tuple[Operand, ...]
     total: int
-
-
-class _Skip(NamedTuple):
-    """A short path that was walked back.
-
-    Attributes:
-        source: where it led to.
-        steps: the kinds of its steps, from the operand on.
-        parts: dimensions along which some steps kept only a part.
-    """
-
-    source: int
-    steps: tuple[str, ...]
-    parts: tuple[int, ...] = ()
-
-    @property
-    def kind(self) -> str:
-        return next((kind for kind in SKIP_KINDS if kind in self.steps), "identity")
 
 
 def find_joints(known: Ancestry) -> tuple[list[Joint], list[Refusal]]:
@@ -223,11 +200,11 @@ def _is_gated(known: Ancestry, addition: _Addition) -> bool:
 
 def _joined(known: Ancestry, addition: _Addition, joints: dict[int, Joint]) -> Joint | str:
     """Give the joint that an addition makes by itself, or the reason why it makes none."""
-    candidates: list[tuple[Operand, _Skip]] = []
+    candidates: list[tuple[Operand, Skip]] = []
     reasons = []
     for operand in addition.operands:
         others = [o.value for o in addition.operands if o is not operand]
-        skip = _walk(known, operand.value, others)
+        skip = walk_back(known, operand.value, others)
         if skip is None:
             continue
         reason = _unfit(known, addition, operand, skip, joints)
@@ -274,7 +251,7 @@ def _unfit(
     known: Ancestry,
     addition: _Addition,
     operand: Operand,
-    skip: _Skip,
+    skip: Skip,
     joints: dict[int, Joint],
 ) -> str | None:
     """Say why a short path makes no skip after all, None if it does."""
@@ -437,91 +414,6 @@ def _parts(known: Ancestry, joint: Joint, joints: dict[int, Joint]) -> list[Join
 
 def _read_once(known: Ancestry, value: int, by: int) -> bool:
     return known.readers.get(value) == [by] and value not in set(refs(known.program.output))
-
-
-def _walk(known: Ancestry, value: int, others: list[int], depth: int = 0) -> _Skip | None:
-    """Walk back from one operand through short steps to the nearest ancestor of all others."""
-    steps: list[str] = []
-    parts: list[int] = []
-    while True:
-        if value in others:
-            return None
-        if any(known.is_ancestor(value, other) for other in others):
-            # From further back, all that the operands have in common is the way to here.
-            if not all(known.learns(value, other) for other in others):
-                return None
-            floating = known.program.dtypes[value].is_floating_point
-            return _Skip(value, tuple(steps), tuple(parts)) if floating else None
-        index = known.maker.get(value)
-        if index is None:
-            return None
-        op = known.program.operations[index]
-        sources = [v for v in op.reads if known.depends_on_input(v)]
-        if len(sources) == 2 and depth < 2:
-            return _combined(known, op, sources, others, depth)
-        step = _short_step(known, op, value, sources)
-        if step is None:
-            return None
-        if op.function in PARTS:
-            parts.append(_part_of(op))
-        value = sources[0]
-        steps.append(step)
-
-
-def _combined(
-    known: Ancestry, op: Operation, sources: list[int], others: list[int], depth: int
-) -> _Skip | None:
-    """Take two short paths as one skip.
-
-    They are a combination of two earlier states, as 2·x - x_before of the leapfrog, or two
-    subsampled projections side by side, as in shake-shake nets.
-    """
-    beside = op.function is CONCATENATION
-    if not beside and op.function not in SUMS | DIFFERENCES:
-        return None
-    found = [_walk(known, value, others, depth + 1) for value in sources]
-    skips = [skip for skip in found if skip is not None]
-    if len(skips) < len(sources) or (not beside and any(s.kind == "projection" for s in skips)):
-        return None
-    steps = {step for skip in skips for step in skip.steps} | {"scaled"}
-    return _Skip(max(skip.source for skip in skips), tuple(sorted(steps)))
-
-
-def _short_step(known: Ancestry, op: Operation, value: int, sources: list[int]) -> str | None:
-    """Name the kind of a step that a skip may take, None for any other operation."""
-    kind = "pooled" if op.function in UPSAMPLING else STEPS.get(op.function)
-    if kind is None or len(sources) != 1:
-        return None
-    if op.writes[0] != value and op.function not in PARTS:
-        return None  # the saved statistics of a norm, the places of a maximum
-    if op.function in SUMS and any(isinstance(a, int | float) and a == 0 for a in op.args[:2]):
-        return "identity"  # Python's sum begins with zero
-    if op.function is CONVOLUTION:
-        return _convolution_step(known, op)
-    shape, before = known.program.shapes[value], known.program.shapes[sources[0]]
-    if op.function in MATRIX_PRODUCTS:
-        return kind if shape[:-1] == before[:-1] else None
-    grows = math.prod(shape) > math.prod(before)
-    return None if grows and kind in ("identity", "scaled") else kind
-
-
-def _part_of(op: Operation) -> int:
-    """Give the dimension along which a part was kept; 0, the samples', where it is strided."""
-    if op.function is aten.slice.Tensor:
-        stride = op.args[4] if len(op.args) > 4 else 1
-        return (op.args[1] if len(op.args) > 1 else 0) if stride == 1 else 0
-    return op.args[2] if len(op.args) > 2 else 0
-
-
-def _convolution_step(known: Ancestry, op: Operation) -> str | None:
-    weight, transposed = op.args[1], op.args[6]
-    shape = known.program.shapes[weight.value] if isinstance(weight, Ref) else weight.shape
-    if transposed:
-        return None
-    if math.prod(shape[2:]) == 1:
-        return "projection"
-    fixed = not op.parameters and not (isinstance(weight, Ref) and weight.value in known.learned)
-    return "pooled" if fixed else None
 
 
 def _positions(known: Ancestry, value: int) -> int:

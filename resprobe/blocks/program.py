@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from resprobe.blocks.kinds import ADDITIONS, STACKED_SUM
@@ -29,6 +28,8 @@ from resprobe.blocks.operations import (
     copy_with_aliases,
     is_guard,
 )
+from resprobe.blocks.python_calls import NUMBERS, Calls
+from resprobe.blocks.randomness import random_states
 from resprobe.blocks.structure import Ref, like, rebuild, tensors_in
 from resprobe.errors import InputError
 from resprobe.measurable import refuse_unmeasurable
@@ -51,22 +52,6 @@ _HIDDEN_WRITES = dict.fromkeys(
     ),
     (3, 4),
 )
-
-
-# Functions that hand the numbers of a tensor to Python without an operation that could be seen.
-_READ_BY_PYTHON = {Tensor.tolist, Tensor.numpy, Tensor.__array__}
-
-
-class _Numbers:
-    """Stands as operation where Python read a tensor: it gives what was read."""
-
-    is_view = False
-
-    def __call__(self, tensor: Tensor) -> Tensor:
-        return tensor.detach().clone()
-
-
-_NUMBERS = _Numbers()
 
 
 def record(
@@ -175,65 +160,6 @@ def _refuse(model: nn.Module) -> None:
         )
 
 
-def random_states(model: nn.Module) -> list[Tensor]:
-    """Give the states of torch's random generators that a model may draw from."""
-    return [torch.get_rng_state(), *map(torch.cuda.get_rng_state, _accelerators(model))]
-
-
-def _accelerators(model: nn.Module) -> list[torch.device]:
-    if not torch.cuda.is_available():
-        return []
-    return sorted({p.device for p in model.parameters() if p.is_cuda}, key=str)
-
-
-def set_random_states(model: nn.Module, states: Sequence[Tensor]) -> None:
-    """Put back what `random_states` gave; nothing if there are none."""
-    if not states:
-        return
-    torch.set_rng_state(states[0])
-    for device, state in zip(_accelerators(model), states[1:], strict=True):
-        torch.cuda.set_rng_state(state, device)
-
-
-class _Calls(TorchFunctionMode):
-    """Numbers the Python calls of each function since the last event of a module."""
-
-    def __init__(
-        self, returned: Callable[[Any, Call], None], read: Callable[[Tensor], None]
-    ) -> None:
-        super().__init__()
-        self.event: Event | None = None
-        self.running: Call | None = None
-        self._counts: dict[Callable[..., Any], int] = {}
-        self._returned: Callable[[Any, Call], None] | None = returned
-        self._read: Callable[[Tensor], None] | None = read
-
-    def forget(self) -> None:
-        """Let go of the recorder, which holds this: a cycle would keep its tensors alive."""
-        self._returned = self._read = None
-
-    def begin(self, event: Event) -> None:
-        """Count from this event on."""
-        self.event = event
-        self._counts.clear()
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self.event is None:
-            return func(*args, **(kwargs or {}))
-        ordinal = self._counts.get(func, 0)
-        self._counts[func] = ordinal + 1
-        if func in _READ_BY_PYTHON and self._read is not None:
-            self._read(args[0])
-        self.running = Call(self.event, func, ordinal)
-        try:
-            result = func(*args, **(kwargs or {}))
-        finally:
-            call, self.running = self.running, None
-        if self._returned is not None:
-            self._returned(result, call)
-        return result
-
-
 class _Recorder(TorchDispatchMode):
     """Turns the executed operations into a `Program`."""
 
@@ -247,7 +173,7 @@ class _Recorder(TorchDispatchMode):
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it without annotations
         self.program = Program()
-        self.calls = _Calls(self._note_call, self._note_read)
+        self.calls = Calls(self._note_call, self._note_read)
         self._keep = keep
         self._visits = visits
         self._expected = expected
@@ -408,7 +334,7 @@ class _Recorder(TorchDispatchMode):
         places = ((0, value),)
         self._append(
             Operation(
-                _NUMBERS, (Ref(value),), {}, numbers, (value,), (), (), path, scope, None, (),
+                NUMBERS, (Ref(value),), {}, numbers, (value,), (), (), path, scope, None, (),
                 places, guard=True,
             )
         )  # fmt: skip

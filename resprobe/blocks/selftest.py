@@ -11,7 +11,8 @@ import torch
 
 from resprobe.blocks.discover import unchanged
 from resprobe.blocks.intervene import Pass, Runner
-from resprobe.blocks.program import random_states, record, unfused
+from resprobe.blocks.program import record, unfused
+from resprobe.blocks.randomness import random_states
 from resprobe.blocks.structure import tensors_in
 from resprobe.errors import InputError, ViolationError
 
