@@ -7,10 +7,12 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from resprobe import registry
+from resprobe import checkpoints, registry
 from resprobe.errors import InputError, UnknownNameError
+from resprobe.files import real_path
+from resprobe.reference import quoted
 from resprobe.result import Analysis, Input, Result
 from resprobe.store.reader import enclosing_run, grouping, is_run
 from resprobe.store.reader import open as open_tree
@@ -67,19 +69,23 @@ def analyze(
         collector: called for a run that lacks a family of a named analysis.
 
     Returns:
-        What was written, and one sentence for each analysis that lacks data.
+        What was written, and one sentence for each analysis that lacks data or, with no name
+        given, refuses these inputs.
 
     Raises:
-        InputError: an input is damaged, or lacks what a named analysis needs and can't collect.
+        InputError: an input is damaged, lacks what a named analysis needs and can't collect, or is
+            refused by the named analysis or by every one that there are data for.
     """
+    _refuse_twice(inputs)
+    _refuse_no_folder(out if out is not None else _folder(name or "", inputs))
     if name is not None:
         analysis: Analysis = registry.load("analyses", name)
         for path in inputs:
             _complete(path, analysis, collector)
         trees = [open_tree(path) for path in inputs]
-        return [_run(analysis, inputs, trees, out)], []
+        return [_written(_result(analysis, inputs, trees), analysis, inputs, out)], []
     trees = [open_tree(path) for path in inputs]
-    written, lacking = [], []
+    written, lacking, refused = [], [], []
     for offered in registry.entries("analyses"):
         analysis = registry.load("analyses", offered)
         missing = [
@@ -91,10 +97,34 @@ def analyze(
             path, tree, absent = missing[0]
             remedy = _remedy(path, tree, absent)
             lacking.append(f"{offered} needs {' and '.join(absent)}: {remedy}")
-        else:
+        elif _wanted(analysis, inputs, trees):
             folder = None if out is None else out / offered
-            written.append(_run(analysis, inputs, trees, folder))
+            try:
+                result = _result(analysis, inputs, trees)
+            except InputError as error:
+                refused.append(error)
+                lacking.append(f"{offered}: {error}")
+            else:
+                written.append(_written(result, analysis, inputs, folder))
+    if refused and not written:
+        raise refused[0]
     return written, lacking
+
+
+def _refuse_twice(inputs: Sequence[Path]) -> None:
+    """Refuse one run under two names: it would be pooled as if it were two."""
+    seen: dict[Path, Path] = {}
+    for path in inputs:
+        other = seen.setdefault(real_path(path), path)
+        if other is not path:
+            raise InputError(f"{path} is given twice, also as {other}; give every input once.")
+
+
+def _refuse_no_folder(folder: Path) -> None:
+    """Refuse a place that can't be a folder before anything is computed."""
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise InputError(f"{folder} can't be written ({there} is no folder); give another -o.")
 
 
 def describe(path: Path, tree: xr.DataTree, families: Sequence[str]) -> Input:
@@ -106,34 +136,48 @@ def describe(path: Path, tree: xr.DataTree, families: Sequence[str]) -> Input:
     step, node = _node(tree, families, path)
     recipe_text = tree.attrs.get("recipe")
     group = {"group": str(tree.attrs.get("source", path.resolve()))}
-    if isinstance(recipe_text, str):
-        group = grouping(tomllib.loads(recipe_text))
-    seed = group.get("seed", tree.attrs.get("seed"))
+    try:
+        if isinstance(recipe_text, str):
+            group = grouping(tomllib.loads(recipe_text))
+        seed = group.get("seed", tree.attrs.get("seed"))
+        seed = None if seed is None else int(seed)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: its attribute recipe or seed is damaged ({quoted(error)}); take the file "
+            "from a copy, or measure it again."
+        ) from error
     return Input(
         label=path.resolve().name.removesuffix(".h5"),
         tree=tree,
         families={name: node[name].to_dataset() for name in families},
         step=step,
         group=str(group["group"]),
-        seed=None if seed is None else int(seed),
+        seed=seed,
+        checkpoint=_checkpoint(path, tree, step),
     )
 
 
 def write(result: Result, folder: Path) -> None:
     """Write dataset.nc, figure-*.svg and .png, verdict.json and summary.txt.
 
-    Figures of an earlier result are removed; nothing else in the folder is touched.
+    Figures of an earlier result, which has a verdict.json, are removed; nothing else in the folder
+    is touched.
 
     Raises:
         InputError: the folder can't be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in (*folder.glob("figure-*.svg"), *folder.glob("figure-*.png")):
-            old.unlink()
+        earlier = (folder / "verdict.json").exists()  # else the figures are somebody else's
+        for old in folder.glob("figure-*.*") if earlier else ():
+            if old.suffix in (".svg", ".png"):
+                old.unlink()
         unborn = folder / ".dataset.nc.new"
-        result.dataset.to_netcdf(unborn, engine="h5netcdf")
-        unborn.replace(folder / "dataset.nc")
+        try:
+            result.dataset.to_netcdf(unborn, engine="h5netcdf")
+            unborn.replace(folder / "dataset.nc")
+        finally:
+            unborn.unlink(missing_ok=True)
         for name, figure in result.figures.items():
             figure.savefig(folder / f"figure-{name}.svg", metadata={"Date": None})
             figure.savefig(folder / f"figure-{name}.png", dpi=150)
@@ -144,16 +188,39 @@ def write(result: Result, folder: Path) -> None:
         raise InputError(f"{folder} can't be written ({error}); give another -o.") from error
 
 
-def _run(
-    analysis: Analysis, inputs: Sequence[Path], trees: Sequence[xr.DataTree], out: Path | None
+def _result(analysis: Analysis, inputs: Sequence[Path], trees: Sequence[xr.DataTree]) -> Result:
+    return analysis.function(
+        [describe(path, tree, analysis.families) for path, tree in zip(inputs, trees, strict=True)]
+    )
+
+
+def _written(
+    result: Result, analysis: Analysis, inputs: Sequence[Path], out: Path | None
 ) -> Written:
-    seen = [
-        describe(path, tree, analysis.families) for path, tree in zip(inputs, trees, strict=True)
-    ]
-    result = analysis.function(seen)
     folder = out if out is not None else _folder(analysis.name, inputs)
     write(result, folder)
     return Written(analysis.name, folder, result)
+
+
+def _wanted(analysis: Analysis, inputs: Sequence[Path], trees: Sequence[xr.DataTree]) -> bool:
+    """Tell whether an analysis that nobody named should run on these inputs."""
+    if analysis.unasked is None:
+        return True
+    return analysis.unasked(
+        [describe(path, tree, analysis.families) for path, tree in zip(inputs, trees, strict=True)]
+    )
+
+
+def _checkpoint(path: Path, tree: xr.DataTree, step: int | None) -> dict[str, Any]:
+    """Read what the trainer wrote beside the checkpoint of an input, also of a run's lone file."""
+    run = path if path.is_dir() else enclosing_run(path)
+    step = tree.attrs.get("checkpoint_step") if step is None else step
+    if run is None or step is None:
+        return {}
+    try:
+        return checkpoints.read_info(run, int(step))
+    except InputError:
+        return {}  # checkpoints may be deleted; what was measured can be analyzed without them
 
 
 def _folder(name: str, inputs: Sequence[Path]) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from resprobe.errors import InputError
+from resprobe.files import read_text, refuse_special
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -76,8 +77,8 @@ def read_info(run: Path, step: int) -> dict[str, Any]:
     """
     path = run / FOLDER / f"{stem(step)}.json"
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        info = json.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read ({error}): the checkpoint is damaged.") from error
     if not isinstance(info, dict):
         raise InputError(f"{path} holds no JSON object: the checkpoint is damaged.")
@@ -93,6 +94,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    refuse_special(path)
     try:
         return load_file(path, device="cpu")
     except (OSError, SafetensorError) as error:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,20 +13,17 @@ import numpy as np
 
 from resprobe.data import stratified
 from resprobe.errors import InputError, UnknownNameError
-from resprobe.provenance import device_attributes, provenance
 from resprobe.quantities.quantity import DEFAULT_SAMPLES, all_quantities
+from resprobe.quantities.sweep import SweepFamily
+from resprobe.quantities.trials import Trials
+from resprobe.session import Estimate, Progress, Session, owner_of
 from resprobe.store.lock import file_lock
 from resprobe.store.reader import read_attributes, read_file
 from resprobe.store.schema import SCHEMA_VERSION
-from resprobe.store.writer import Writer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from torch import Tensor
 
-    from resprobe.blocks.block import Blocks
-    from resprobe.blocks.intervene import Runner
-    from resprobe.quantities.family import Measurement
     from resprobe.source import Source
 
 PRESETS = ("economy", "standard", "full")
@@ -38,15 +32,6 @@ _COSTS = {
     "standard": ("hook", "lesion"),
     "full": ("hook", "lesion", "noise", "jvp", "jacobian"),
 }
-# Most samples of one pass. It divides the usual test sets, so that no odd batch is left over.
-BATCH = 250
-# What a pass may take beside the model: fewer samples go into one where they are large.
-_ROOM = 10**9
-# Samples of the pass that finds the blocks and proves the instrument.
-_EXAMPLE = 4
-
-# Called with the family, samples done, and samples in all.
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -97,6 +82,7 @@ class Collected:
         samples: how many were measured.
         kept: whether it was there already, of equal settings or left alone.
         seconds: what measuring took; 0 if kept.
+        left_out: why it was not measured, "" if it was.
     """
 
     family: str
@@ -104,16 +90,7 @@ class Collected:
     samples: int
     kept: bool
     seconds: float
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What collecting a family would take: measured on one batch, scaled to all."""
-
-    family: str
-    samples: int
-    seconds: float
-    memory_mb: float
+    left_out: str = ""
 
 
 def chosen_families(preset: str, quantities: Sequence[str]) -> dict[str, str]:
@@ -158,12 +135,20 @@ def left_alone(families: Collection[str], quantities: Sequence[str]) -> frozense
     return frozenset(families) - asked
 
 
+def by_preset(families: Collection[str], quantities: Sequence[str]) -> frozenset[str]:
+    """Give the families that no quantity names: they are left out where they can't be measured."""
+    known = all_quantities()
+    return frozenset(families) - {known[name.removeprefix("+")].family for name in quantities}
+
+
 def collect(
     source: Source,
     folder: Path,
     families: Mapping[str, str],
     *,
     samples: Samples | None = None,
+    trials: Trials | None = None,
+    optional: Collection[str] = (),
     overwrite: bool = False,
     leave: Collection[str] = (),
     progress: Progress | None = None,
@@ -181,6 +166,9 @@ def collect(
         folder: of the files, made if need be.
         families: from `chosen_families`.
         samples: which samples.
+        trials: of the families that draw interventions at random.
+        optional: families that are left out, and said so, where the network or its data do not
+            allow them; for any other that is an error.
         overwrite: replace what was measured with other settings.
         leave: families to leave alone where they are, whatever their settings.
         progress: told after every batch.
@@ -194,12 +182,12 @@ def collect(
         ViolationError: the self-test fails on the network.
         DiskFullError: no room; what is committed stays.
     """
-    samples = samples or Samples()
+    samples, trials = samples or Samples(), trials or Trials()
     draws = {f: samples.draw(source.images.labels, cost) for f, cost in families.items()}
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = []
     with file_lock(folder / ".lock", f"collecting into {folder}"):
-        settings = {f: settings_hash(source, f, indices) for f, indices in draws.items()}
+        settings = {f: settings_hash(source, f, indices, trials) for f, indices in draws.items()}
         kept = set()
         for family in draws:
             path = folder / f"{family}.h5"
@@ -207,14 +195,18 @@ def collect(
                 if family not in leave:
                     _require_equal(path, settings[family], lone)
                 kept.add(family)
-        session = session or Session(source)
+        session = session or Session(source, trials)
+        refused: dict[str, str] = {}
         if kept != set(draws):
-            session.ready()
+            refused = session.refused([f for f in draws if f not in kept], optional)
             if begin is not None:
                 begin()
         for family, indices in draws.items():
             path = folder / f"{family}.h5"
             seconds = 0.0
+            if family in refused:
+                outcomes.append(Collected(family, path, 0, False, 0.0, refused[family]))
+                continue
             if family not in kept:
                 seconds = session.measure(family, indices, path, settings[family], progress)
             samples_there = _measured(path) if family in kept else len(indices)
@@ -223,20 +215,30 @@ def collect(
 
 
 def estimate(
-    source: Source, families: Mapping[str, str], *, samples: Samples | None = None
+    source: Source,
+    families: Mapping[str, str],
+    *,
+    samples: Samples | None = None,
+    trials: Trials | None = None,
+    optional: Collection[str] = (),
 ) -> list[Estimate]:
-    """Say what collecting would take, from one measured batch of each family."""
+    """Say what collecting would take, from one measured batch of each family; see `collect`."""
     samples = samples or Samples()
-    session = Session(source)
+    session = Session(source, trials)
+    refused = session.refused(families, optional)
     return [
-        session.estimate(family, samples.draw(source.images.labels, cost))
+        Estimate(family, 0, 0.0, 0.0, refused[family])
+        if family in refused
+        else session.estimate(family, samples.draw(source.images.labels, cost))
         for family, cost in families.items()
     ]
 
 
-def settings_hash(source: Source, family: str, indices: NDArray[np.int64]) -> str:
+def settings_hash(
+    source: Source, family: str, indices: NDArray[np.int64], trials: Trials | None = None
+) -> str:
     """Give the SHA-256 of everything that decides the numbers of a family."""
-    settings = {
+    settings: dict[str, Any] = {
         "schema": SCHEMA_VERSION,
         "family": family,
         "quantities": sorted(
@@ -252,183 +254,13 @@ def settings_hash(source: Source, family: str, indices: NDArray[np.int64]) -> st
     }
     if source.output is not None:
         settings["output"] = source.output
+    owner, trials = owner_of(family), trials or Trials()
+    if isinstance(owner, SweepFamily) and owner.draws:
+        settings["trials"] = trials.of_draws()
+    if owner.reestimates:
+        subset = source.training_subset
+        settings["training"] = [trials.training_samples, trials.seed, subset]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
-
-
-class Session:
-    """A proven network, shared by the families of one collection."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._runner: Runner | None = None
-        self._proof = ""
-
-    def ready(self) -> Runner:
-        """Find the blocks and prove the instrument, once, when the first family needs it.
-
-        Raises:
-            InputError: the network does not take the samples, gives no logits, or has no residual
-                blocks; the additions that were refused are named.
-            ViolationError: the self-test fails on it.
-        """
-        import torch
-
-        from resprobe.blocks.intervene import Runner
-        from resprobe.blocks.selftest import prove
-
-        if self._runner is None:
-            source = self._source
-            first = np.arange(min(_EXAMPLE, len(source.images)))
-            args, kwargs, _ = source.inputs(0, len(first), first)
-            with torch.no_grad():
-                self._require_logits(args, kwargs, len(first))
-                runner = Runner(source.model, args, kwargs, select=source.select)
-            if not runner.blocks.blocks:
-                raise InputError(
-                    f"the network has no residual blocks to measure{_refused(runner.blocks)}; a "
-                    "plain network may declare its units in the attribute plain_units."
-                )
-            with torch.no_grad():
-                runner.find_samples()
-            self._proof = prove(source.model, args, kwargs)
-            self._runner = runner
-        return self._runner
-
-    def _require_logits(
-        self, args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor], samples: int
-    ) -> None:
-        """Run the bare network, so that what it says itself of its inputs is told."""
-        from resprobe.example import run_bare
-        from resprobe.quantities.outputs import refuse_no_logits
-
-        source = self._source
-        logits = source.select(run_bare(source.model, args, kwargs))
-        refuse_no_logits(logits, samples, int(source.images.labels.max()) + 1)
-
-    def batch(self, measurement: Measurement) -> int:
-        """Give how many samples go into one pass."""
-        runner = self.ready()
-        kept = runner.kept_bytes(
-            1, replays=measurement.needs_replays, states=measurement.needs_states
-        )
-        # The largest value thrice: an operation's input and output, and a copy under way.
-        return max(1, min(BATCH, _ROOM // max(1, kept + 3 * runner.largest_bytes(1))))
-
-    def measure(
-        self,
-        family: str,
-        indices: NDArray[np.int64],
-        path: Path,
-        settings: str,
-        progress: Progress | None,
-    ) -> float:
-        """Measure one family into its file; give the seconds it took."""
-        import torch
-
-        started = time.perf_counter()
-        measurement = self._measurement(family)
-        partial = path.with_name(path.name + ".partial")
-        group = measurement.group()
-        writer = self._writer(partial, group, settings)
-        done = writer.committed(group.path)
-        for start in range(0, done, BATCH):
-            stop = min(start + BATCH, done)
-            measurement.add(
-                {
-                    n: writer.read_rows(group.path, n, start, stop)
-                    for n in ("label", *measurement.counted)
-                }
-            )
-        try:
-            size = self.batch(measurement)
-            with torch.no_grad():
-                for start in range(done, len(indices), size):
-                    stop = min(start + size, len(indices))
-                    rows = self._rows(measurement, indices, start, stop)
-                    measurement.add(rows)
-                    writer.append(group.path, rows)
-                    if progress is not None:
-                        progress(family, stop, len(indices))
-        except BaseException:
-            writer.close("interrupted")
-            raise
-        writer.put(group.path, measurement.totals())
-        writer.close("finished")
-        partial.replace(path)
-        return time.perf_counter() - started
-
-    def estimate(self, family: str, indices: NDArray[np.int64]) -> Estimate:
-        """Measure one batch, after a warm-up, and scale it to all samples."""
-        import torch
-
-        measurement = self._measurement(family)
-        stop = min(self.batch(measurement), len(indices))
-        with torch.no_grad():
-            self._rows(measurement, indices, 0, min(8, stop))
-            started = time.perf_counter()
-            rows = self._rows(measurement, indices, 0, stop)
-            seconds = (time.perf_counter() - started) * len(indices) / stop
-        values = self.ready().kept_bytes(
-            stop, replays=measurement.needs_replays, states=measurement.needs_states
-        )
-        written = sum(array.nbytes for array in rows.values())
-        return Estimate(family, len(indices), seconds, (values + written) / 1e6)
-
-    def _rows(
-        self, measurement: Measurement, indices: NDArray[np.int64], start: int, stop: int
-    ) -> dict[str, NDArray[Any]]:
-        args, kwargs, labels = self._source.inputs(start, stop, indices)
-        whole = self.ready().run(
-            args,
-            kwargs,
-            see=measurement.see if measurement.sees_blocks else None,
-            see_output=measurement.see_output if measurement.sees_outputs else None,
-            replays=measurement.needs_replays,
-            states=measurement.needs_states,
-        )
-        rows = {name: t.cpu().numpy() for name, t in measurement.rows(whole, labels).items()}
-        return {**rows, "sample": indices[start:stop], "label": labels.cpu().numpy()}
-
-    def _measurement(self, family: str) -> Measurement:
-        owners = {
-            q.measured_by for q in all_quantities().values() if q.family == family and q.measured_by
-        }
-        module, _, name = min(owners).partition(":")
-        made: Measurement = getattr(importlib.import_module(module), name)(
-            self._source.model, self.ready().blocks, self._source.images.classes
-        )
-        return made
-
-    def _writer(self, partial: Path, group: Any, settings: str) -> Writer:
-        """Go on in a partial file of equal settings, or start a new one."""
-        if partial.exists():
-            try:
-                found = read_attributes(partial).get("settings")
-            except InputError:
-                found = None  # a partial file that can't be read holds nothing that was promised
-            if found == settings:
-                return Writer(partial, [group], {}, resume=True)
-            partial.unlink()
-        source = self._source
-        attributes = {
-            **provenance(),
-            **device_attributes(str(source.device), str(source.dtype).removeprefix("torch.")),
-            "batch_norm_mode": "eval",
-            "self_test": self._proof,
-            "settings": settings,
-            **source.attributes,
-        }
-        return Writer(partial, [group], attributes, chunk_rows=BATCH)
-
-
-def _refused(blocks: Blocks) -> str:
-    """Say why additions were refused, the most frequent reasons first."""
-    reasons = Counter(refusal.reason for refusal in blocks.refused)
-    if not reasons:
-        return " (it adds nothing in its forward pass)"
-    shown = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
-    more = f"; and {len(reasons) - 3} more reasons" if len(reasons) > 3 else ""
-    return f" (all {reasons.total()} additions were refused: {shown}{more})"
 
 
 def _measured(path: Path) -> int:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from resprobe import checkpoints
-from resprobe.collect import Collected, Progress, Samples, Session, collect
+from resprobe.collect import Collected, Samples, collect
 from resprobe.data_request import DataRequest
 from resprobe.errors import InputError
+from resprobe.quantities.trials import Trials
+from resprobe.session import Progress, Session
 from resprobe.source import Source, become_run, collect_command, from_parts
 from resprobe.store.export import write_tree
 from resprobe.store.lock import file_lock
@@ -21,6 +23,8 @@ from resprobe.store.reader import enclosing_run, is_run, read_attributes, read_f
 
 # What the families of one lone file must have in common.
 _ORIGIN = ("model", "weights_sha256", "data_fingerprint")
+# What each has for itself: an attribute with the name of the family behind it.
+_OF_FAMILY = ("settings", "batch_norm_mode")
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ def collect_model(
     families: Mapping[str, str],
     *,
     samples: Samples | None = None,
+    trials: Trials | None = None,
+    optional: Collection[str] = (),
     overwrite: bool = False,
     leave: Collection[str] = (),
     progress: Progress | None = None,
@@ -78,6 +84,8 @@ def collect_model(
             run directory with `source.toml` and the weights as checkpoint `step-00000000`.
         families: from `chosen_families`.
         samples: which samples.
+        trials: see `collect`.
+        optional: see `collect`.
         overwrite: replace families that were measured with other settings, and the whole of a
             lone file of another model, weights or data.
         leave: families to leave alone where they are.
@@ -93,13 +101,13 @@ def collect_model(
     for note in source.notes:
         tell(note)
     samples = samples or Samples()
-    session = Session(source)
+    session = Session(source, trials)
 
     def accept() -> None:
         """Refuse what can't be measured before anything is written."""
         for cost in families.values():
             samples.draw(source.images.labels, cost)
-        session.ready()
+        session.refused(families, optional)
 
     def into(folder: Path) -> list[Collected]:
         return collect(
@@ -107,6 +115,8 @@ def collect_model(
             folder,
             families,
             samples=samples,
+            trials=trials,
+            optional=optional,
             overwrite=overwrite,
             leave=leave,
             progress=progress,
@@ -132,6 +142,8 @@ def _refuse_run_file(out: Path) -> None:
             f"{out} lies in the run directory {run}, which only its own commands write: use "
             f"`{collect_command(run)}`, or choose another -o."
         )
+    if out.is_symlink() and not out.exists():
+        raise InputError(f"{out} is a link that leads nowhere; choose another -o.")
     if not out.exists():
         return
     groups, _ = read_file(out)
@@ -171,8 +183,8 @@ def _lone_file(
         for part in sorted(parts.glob("*.h5")):
             read, own = read_file(part)
             groups.update(read)
-            settings = own.pop("settings", "")
-            attributes = {**attributes, **own, f"settings_{part.stem}": settings}
+            named = {f"{key}_{part.stem}": own.pop(key, "") for key in _OF_FAMILY}
+            attributes = {**attributes, **own, **named}
         write_tree(groups, attributes, out)
         for dataset in groups.values():
             dataset.close()
@@ -210,8 +222,9 @@ def _unpack(out: Path, parts: Path) -> list[Path]:
         family = name.strip("/")
         path = parts / f"{family}.h5"
         if not path.exists():
-            own = {k: v for k, v in attributes.items() if not k.startswith("settings_")}
-            own["settings"] = attributes.get(f"settings_{family}", "")
+            named = tuple(f"{key}_" for key in _OF_FAMILY)
+            own = {k: v for k, v in attributes.items() if not k.startswith(named)}
+            own |= {key: attributes.get(f"{key}_{family}", "") for key in _OF_FAMILY}
             write_tree({name: dataset}, own, path)
             unpacked.append(path)
         dataset.close()

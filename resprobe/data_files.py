@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SUFFIXES = (".npz", ".h5", ".hdf5", ".safetensors")
+# Every class gets a name; a larger number is no class but something else.
+_MOST_CLASSES = 10**6
 _EXPECTED = "x (the inputs) and y (the class of each sample)"
 
 
@@ -181,6 +183,11 @@ def _labels(y: NDArray[Any], source: str) -> NDArray[np.int64]:
     if y.min() < 0:
         raise InputError(
             f"{source}: y has {y.min()} at sample {int(y.argmin())}; classes count from 0."
+        )
+    if y.max() >= _MOST_CLASSES:
+        raise InputError(
+            f"{source}: y has {y.max()} at sample {int(y.argmax())}, expected the numbers of at "
+            f"most {_MOST_CLASSES:,} classes; number those that there are from 0."
         )
     return y.astype(np.int64)
 

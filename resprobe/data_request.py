@@ -11,8 +11,12 @@ from typing import Any
 from resprobe import data_files, image_folder, registry
 from resprobe.data import Images
 from resprobe.errors import InputError, UnknownNameError
+from resprobe.files import real_path
 from resprobe.reference import is_reference
 from resprobe.resize import resize_arrays
+
+# Of an image that is resized: one of twice that length each way takes hundreds of megabytes.
+_LONGEST_SIDE = 8192
 
 Statistics = tuple[list[float], list[float]]
 
@@ -40,7 +44,7 @@ class DataRequest:
         """Give what makes the request again, for the `[data]` of source.toml."""
         table: dict[str, Any] = {"name": self._lasting_name()}
         if self.folder is not None:
-            table["dir"] = str(self.folder.resolve())
+            table["dir"] = str(real_path(self.folder))
         if self.normalize is not None:
             table["normalize"] = [list(values) for values in self.normalize]
         if self.resize is not None:
@@ -55,9 +59,9 @@ class DataRequest:
             return self.name
         file, colon, attribute = self.name.rpartition(":")
         if is_code(self.name):
-            place = str(Path(file).resolve()) if file.endswith(".py") else file
+            place = str(real_path(Path(file))) if file.endswith(".py") else file
             return f"{place}{colon}{attribute}"
-        return str(Path(self.name).resolve())
+        return str(real_path(Path(self.name)))
 
 
 @dataclass(frozen=True)
@@ -95,10 +99,10 @@ def request_again(table: Mapping[str, Any], folder: Path | None) -> DataRequest:
     """
     where = folder or (Path(table["dir"]) if table.get("dir") else None)
     mean, std = table.get("normalize", ([], []))
-    size = table.get("resize")
-    normalize = (list(mean), list(std)) if mean else None
+    size = tuple(map(int, table.get("resize", ()))) or None
+    normalize = ([float(m) for m in mean], [float(s) for s in std]) if mean else None
     sha256 = str(table.get("sha256", ""))
-    return DataRequest(table["name"], where, normalize, tuple(size) if size else None, sha256)
+    return DataRequest(table["name"], where, normalize, size, sha256)
 
 
 def load_data_set(request: DataRequest) -> DataSet:
@@ -153,6 +157,31 @@ def _loaded(request: DataRequest) -> tuple[Images, str]:
     return _resized(images, request), sha256
 
 
+def load_training(request: DataRequest, channels: int) -> Images:
+    """Load the training images that belong to a request, resized, without augmentation.
+
+    Args:
+        request: of the data that a network is measured on.
+        channels: of its images, which those of a folder get too.
+
+    Raises:
+        InputError: it brings none.
+    """
+    if request.name in registry.entries("datasets"):
+        return _resized(load_images(request.name, "train", request.folder), request)
+    path = Path(request.name)
+    training = image_folder.splits(path)[1] if path.is_dir() else None
+    if training is None:
+        raise InputError(
+            f"{request.name} brings no training images, from which the statistics of BatchNorm "
+            "are estimated anew: give --data a registered data set (resprobe list datasets), or a "
+            "folder with train/ beside test/."
+        )
+    return image_folder.read(
+        training, resize=request.resize, channels=channels if channels == 3 else 1
+    )
+
+
 def load_images(name: str, split: str, data_dir: Path | None) -> Images:
     """Load one split of a registered data set.
 
@@ -199,6 +228,10 @@ def resize_of(text: str | None) -> tuple[int, ...] | None:
         raise InputError(
             f"--resize {text}: give the length of the shorter side, such as 224, or height and "
             "width, such as 224,224."
+        )
+    if max(map(int, parts)) > _LONGEST_SIDE:
+        raise InputError(
+            f"--resize {text}: a side of an image has at most {_LONGEST_SIDE} pixels; give fewer."
         )
     return tuple(map(int, parts))
 

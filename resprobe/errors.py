@@ -5,6 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# Of what a user gave, the letters that a message repeats.
+_LONGEST = 80
+
+
+def shown(value: object) -> str:
+    """Give a value as a message repeats it: on one line, and of what is long the beginning."""
+    try:
+        text = repr(value[:_LONGEST] if isinstance(value, str) else value)
+    except (ValueError, RecursionError):  # thousands of digits, or of lists in lists
+        return f"a {type(value).__name__} too long to show"
+    length = len(value) if isinstance(value, str) else len(text)
+    return text if length <= _LONGEST else f"{text[:_LONGEST]}… ({length:,} letters)"
+
 
 class ResprobeError(Exception):
     """Base of every error that resprobe raises on purpose; `exit_code` is the command's."""
@@ -23,10 +36,10 @@ class UnknownNameError(InputError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name, self.known = kind, name, tuple(sorted(known))
-        near = difflib.get_close_matches(name, self.known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(name[:_LONGEST], self.known, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         super().__init__(
-            f"unknown {kind} {name!r}: {hint}Known: {', '.join(self.known) or 'none'}."
+            f"unknown {kind} {shown(name)}: {hint}Known: {', '.join(self.known) or 'none'}."
         )
 
 
@@ -36,6 +49,10 @@ class ViolationError(ResprobeError):
 
 class DivergedError(ResprobeError):
     """A training run whose loss is not finite any more; what was recorded is kept."""
+
+
+class InterruptionError(ResprobeError):
+    """A signal asked the command to stop; it did, and what it left can be gone on with."""
 
 
 class DiskFullError(ResprobeError):

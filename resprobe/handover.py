@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from resprobe.store.replay import ReplayingWriter
     from resprobe.store.writer import Writer
 
 
@@ -96,7 +97,7 @@ class WritingThread:
         writer: the file's writer; nobody else may use it until `close`.
     """
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer | ReplayingWriter) -> None:
         self._writer = writer
         self._queue: queue.Queue[tuple[str, Any] | None] = queue.Queue(maxsize=8)
         self.error: Exception | None = None
@@ -107,6 +108,10 @@ class WritingThread:
         """Queue a batch (`Batch`, or a dict of arrays) for a group; waits if the disk is slow."""
         if self.error is None:
             self._queue.put((group, batch))
+
+    def flush(self) -> None:
+        """Wait until what is queued is committed."""
+        self._queue.join()
 
     def close(self, status: str) -> None:
         """Write what is queued, then what became of the recording, and close the file."""
@@ -122,11 +127,12 @@ class WritingThread:
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
-            if self.error is not None:
-                continue
-            group, batch = item
-            try:
-                rows = batch.arrays() if isinstance(batch, Batch) else batch
-                self._writer.append(group, rows)
-            except Exception as error:  # handed to the training thread, which decides
-                self.error = error
+            if self.error is None:
+                self._append(*item)
+            self._queue.task_done()
+
+    def _append(self, group: str, batch: Any) -> None:
+        try:
+            self._writer.append(group, batch.arrays() if isinstance(batch, Batch) else batch)
+        except Exception as error:  # handed to the training thread, which decides
+            self.error = error

@@ -11,6 +11,7 @@ import numpy as np
 
 from resprobe.data import Images
 from resprobe.errors import InputError, UnknownNameError
+from resprobe.files import refuse_special
 from resprobe.resize import resize_image
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def _listed(folder: Path, names: Sequence[str]) -> tuple[list[Path], list[int]]:
     for label, name in enumerate(names):
         for file in sorted((folder / name).rglob("*")):
             if file.suffix.lower() in known and not file.name.startswith("."):
+                refuse_special(file)
                 files.append(file)
                 labels.append(label)
     if not files:

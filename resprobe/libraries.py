@@ -12,7 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from resprobe.errors import InputError, UnknownNameError
+from resprobe.errors import InputError, UnknownNameError, shown
+from resprobe.files import read_text
 from resprobe.reference import quoted
 
 if TYPE_CHECKING:
@@ -193,7 +194,8 @@ def imported(module: str) -> ModuleType:
 
 def given(arguments: Mapping[str, Any]) -> str:
     """Say the arguments as a person gave them."""
-    return ", ".join(f"{key} = {value!r}" for key, value in arguments.items()) or "no arguments"
+    told = ", ".join(f"{key} = {shown(value)}" for key, value in arguments.items())
+    return told or "no arguments"
 
 
 def _bare(models: ModuleType, name: str) -> dict[str, None]:
@@ -243,8 +245,8 @@ def _read_config(path: Any) -> dict[str, Any]:
     file = Path(str(path))
     file = file / "config.json" if file.is_dir() else file
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        config = json.loads(read_text(file))
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{file} can't be read as a configuration ({quoted(error)}); give a config.json or a "
             "folder that holds one."

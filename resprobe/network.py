@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from resprobe import registry
-from resprobe.errors import InputError, UnknownNameError
+from resprobe.errors import InputError, UnknownNameError, shown
 from resprobe.libraries import (
     given,
     library_of,
@@ -256,8 +256,8 @@ def _checked(
             )
         elif hint in _KINDS and type(value) is not hint:
             raise InputError(
-                f"model {name}: {argument} = {value!r}, expected {_KINDS[hint]}; try the arguments "
-                f"with `resprobe inspect {name}`."
+                f"model {name}: {argument} = {shown(value)}, expected {_KINDS[hint]}; try the "
+                f"arguments with `resprobe inspect {name}`."
             )
     return checked
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +22,9 @@ from resprobe.provenance import device_attributes, provenance
 from resprobe.quantities.quantity import all_quantities
 from resprobe.record_step import BATCH_ROWS, StepWork
 from resprobe.store.lock import run_lock
+from resprobe.store.replay import Replay, ReplayingWriter
 from resprobe.store.schema import STATUS
-from resprobe.store.training import EPOCH, STEP, training_groups
+from resprobe.store.training import EPOCH, EPOCHS, STEP, training_groups
 from resprobe.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -62,7 +63,13 @@ class Recorder:
         optimizer: the learning rate is read from its first group; None leaves it NaN.
         every: steps between recorded steps; the first step is always recorded.
         quantities: names to record beside loss, accuracy and learning rate; None for all.
-        start_step: go on after this step of an earlier recording; its later rows are forgotten.
+        start_step: go on after this step of an earlier recording. Rows that it holds of later
+            steps stay; those that are recorded again are compared with them (see `replay`), and
+            replaced from the first difference on.
+        resume: go on in a file that is there also where `start_step` is 0; without one there, a
+            new one is made.
+        tell: called with a sentence on what went wrong but does not end the training (a full
+            disk, a repetition that differs); stderr unless given.
         attributes: provenance to store beside our own, of str, int or float.
 
     Attributes:
@@ -72,8 +79,8 @@ class Recorder:
         path: the file.
 
     Raises:
-        InputError: the file exists (without `start_step`), another process holds the run, no
-            blocks are found, or the model can't be recorded.
+        InputError: the file exists (without `start_step` or `resume`), another process holds the
+            run, no blocks are found, or the model can't be recorded.
         UnknownNameError: of a quantity that is not recorded while training.
         ViolationError: the self-test fails on the model.
     """
@@ -87,6 +94,8 @@ class Recorder:
         every: int = 1,
         quantities: Sequence[str] | None = None,
         start_step: int = 0,
+        resume: bool = False,
+        tell: Callable[[str], None] | None = None,
         attributes: Mapping[str, str | int | float] | None = None,
     ) -> None:
         if not isinstance(every, int) or every < 1:
@@ -99,6 +108,8 @@ class Recorder:
         self._every = every
         self._names = _chosen(quantities)
         self._step = self._start = start_step
+        self._resume = resume or start_step > 0
+        self._tell = tell or _to_stderr
         self._attributes = dict(attributes or {})
         self._stack = ExitStack()
         self._work: StepWork | None = None
@@ -106,11 +117,13 @@ class Recorder:
         self._epochs = 0
         self._epoch_rows: list[dict[str, Any]] = []
         self._last_handover = time.monotonic()
-        self._told = False
+        self._full: DiskFullError | None = None
+        self._replaying: ReplayingWriter | None = None
+        self._told: set[str] = set()
         self._beginning = False
 
     def __enter__(self) -> Self:
-        if self._start == 0 and self.path.exists():
+        if self.path.exists() and not self._resume:
             raise InputError(
                 f"{self.path} exists; choose another place, or go on after its step with "
                 "start_step."
@@ -145,11 +158,26 @@ class Recorder:
                     self._hand_over()
                 finally:
                     self._thread.close(status)
-                self._tell_failure()
+                self._report()
         finally:
             if self._work is not None:
                 self._work.close()
             self._stack.close()
+
+    @property
+    def replay(self) -> Replay:
+        """What came of recording rows again that an earlier life of the training had recorded."""
+        return Replay() if self._replaying is None else self._replaying.replay
+
+    def flush(self) -> None:
+        """Wait until every step so far is safe in the file; call it before writing a checkpoint.
+
+        A training that goes on from the checkpoint then lacks no row, however it was ended.
+        """
+        self._hand_over()
+        if self._thread is not None:
+            self._thread.flush()
+        self._report()
 
     def step(self, loss: Tensor | float, accuracy: Tensor | float | None = None) -> None:
         """Record the step that the optimizer has just taken.
@@ -215,6 +243,10 @@ class Recorder:
             self._beginning = True  # the self-test runs the model too
             try:
                 self._work = self._begin(args, kwargs)
+            except DiskFullError as error:
+                self._full = error
+                self._report()
+                return
             finally:
                 self._beginning = False
         self._work.enter(args, kwargs)
@@ -248,28 +280,39 @@ class Recorder:
             **self._attributes,
         }
         groups = training_groups(blocks, list(parameters), self._names)
-        resume = self._start > 0 and self.path.exists()
+        resume = self._resume and self.path.exists()
         writer = Writer(self.path, groups, attributes, chunk_rows=BATCH_ROWS, resume=resume)
         if resume:
-            self._rewind(writer)
-        self._thread = WritingThread(writer)
+            self._replaying = self._go_on(writer)
+        self._thread = WritingThread(self._replaying or writer)
         return StepWork(self.model, blocks, parameters, self._names, device)
 
-    def _rewind(self, writer: Writer) -> None:
-        """Forget what was recorded after the step that training goes on from."""
-        steps = writer.rows(STEP)
-        writer.truncate(STEP, int((steps <= self._start).sum()))
-        ends = writer.read("/training/epoch", "step")
-        self._epochs = int((ends <= self._start).sum())
-        writer.truncate("/training/epoch", self._epochs)
-        for group in (STEP, "/training/epoch"):
+    def _go_on(self, writer: Writer) -> ReplayingWriter:
+        """Find the rows that training goes on from; say so if rows before it are missing."""
+        starts = {
+            group: int((writer.read(group, "step") <= self._start).sum())
+            for group in (STEP, EPOCHS)
+        }
+        self._epochs = starts[EPOCHS]
+        before = writer.rows(STEP)[: starts[STEP]]
+        last = int(before[-1]) if len(before) else 1 - self._every
+        following = last + (int(before[-1] - before[-2]) if len(before) > 1 else self._every)
+        if following <= self._start:
+            self._tell(
+                f"warning: steps {following} to {self._start} are not in {self.path}: "
+                "its recording ended before the checkpoint that training goes on from."
+            )
+        for group in (STEP, EPOCHS):
             writer.put(group, {"status": STATUS.index("recording")})
+        return ReplayingWriter(writer, starts)
 
     # -- handing over -------------------------------------------------------------------------
 
     @property
     def _failed(self) -> bool:
-        return self._thread is not None and self._thread.error is not None
+        return self._full is not None or (
+            self._thread is not None and self._thread.error is not None
+        )
 
     def _hand_over(self) -> None:
         self._last_handover = time.monotonic()
@@ -278,19 +321,38 @@ class Recorder:
         if len(self._work.rows):
             self._thread.put(STEP, self._work.rows.take())
         for row in self._epoch_rows:
-            self._thread.put("/training/epoch", row)
+            self._thread.put(EPOCHS, row)
         self._epoch_rows.clear()
-        self._tell_failure()
+        self._report()
 
-    def _tell_failure(self) -> None:
-        """Say once that recording stopped; training goes on. Other errors are raised."""
-        error = self._thread.error if self._thread is not None else None
-        if error is None or self._told:
+    def _report(self) -> None:
+        """Say once that recording stopped, and that a repetition differs; training goes on.
+
+        Other errors of the writing thread are raised.
+        """
+        replay = self.replay
+        if replay.differing:
+            self._say_once("differing", f"warning: {replay}.")
+        elif replay.dropped:
+            self._say_once("dropped", f"warning: {replay}.")
+        error = self._full or (self._thread.error if self._thread is not None else None)
+        if error is None:
             return
-        self._told = True
         if not isinstance(error, DiskFullError):
+            if "raised" in self._told:
+                return
+            self._told.add("raised")
             raise error
-        sys.stderr.write(f"Recording stopped, training goes on: {error}\n")
+        self._say_once("full", f"Recording stopped, training goes on: {error}")
+
+    def _say_once(self, what: str, text: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            self._tell(text)
+
+
+def _to_stderr(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
 
 
 def _chosen(quantities: Sequence[str] | None) -> frozenset[str]:

@@ -137,7 +137,7 @@ class StepWork:
         self.widths = {
             v.name: _width(v.dims, len(blocks), len(parameters))
             for v in training_groups(blocks, list(parameters), names)[0].variables
-            if v.name not in ("step", "learning_rate")
+            if v.dims and v.name not in ("step", "learning_rate")
         }
         self.rows = Rows(self.widths, BATCH_ROWS)
 

@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from resprobe.errors import InputError, UnknownNameError
+from resprobe.files import real_path
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def find(text: str, sha256: str = "") -> Reference:
     """
     place, _, name = text.rpartition(":")
     is_file = place.endswith(".py")
-    path = Path(place).resolve()
+    path = real_path(Path(place))
     folder = path.parent if is_file else Path.cwd()
     if is_file and not path.is_file():
         raise InputError(f"{place} does not exist; give an existing file as FILE.py:{name}.")

@@ -38,6 +38,7 @@ class Analysis:
         families: the collected families it reads, such as `("norms", "lesion")`.
         function: `function(inputs) -> Result`.
         source: the papers or books it rests on.
+        unasked: whether to run it on inputs for which no analysis was named; None for always.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Analysis:
     families: tuple[str, ...]
     function: Callable[[Sequence[Input]], Result] = field(repr=False)
     source: str = ""
+    unasked: Callable[[Sequence[Input]], bool] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Input:
         step: the step of that checkpoint, None for a lone file.
         group: runs of an equal resolved recipe but the seed share it.
         seed: the training seed, None where unknown.
+        checkpoint: what the trainer wrote beside that checkpoint, such as `epoch`, `status` and
+            `metrics`; empty where it is not at hand.
     """
 
     label: str
@@ -66,3 +70,4 @@ class Input:
     step: int | None
     group: str
     seed: int | None
+    checkpoint: Mapping[str, Any] = field(default_factory=dict)

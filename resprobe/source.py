@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import tomllib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from resprobe import checkpoints, data_request
-from resprobe.data_request import DataRequest, DataSet, load_data_set, load_samples, request_again
+from resprobe.data import stratified
+from resprobe.data_request import (
+    DataRequest,
+    DataSet,
+    load_data_set,
+    load_samples,
+    load_training,
+    request_again,
+)
 from resprobe.errors import InputError
 from resprobe.network import Network, is_code, is_registered, network, network_again
+from resprobe.reference import quoted
+from resprobe.run_recipe import read_run_recipe, recipe_path
 from resprobe.store.reader import is_run
 
 if TYPE_CHECKING:
@@ -54,6 +64,9 @@ class Source:
         output: which part of the model's output are the logits; None where that is clear.
         network: how the model was made, where it is not of a run.
         data: likewise what makes the samples again, for the `[data]` of source.toml.
+        request: of the samples.
+        training_subset: how many of the training images were trained on, and the seed of their
+            draw; None for all.
         notes: what a person should know before reading the numbers.
     """
 
@@ -69,6 +82,8 @@ class Source:
     output: str | None = None
     network: Network | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
+    request: DataRequest | None = None
+    training_subset: tuple[int, int] | None = None
     notes: list[str] = field(default_factory=list)
 
     def inputs(self, start: int, stop: int, indices: Any) -> Inputs:
@@ -88,6 +103,31 @@ class Source:
         if part.name:
             return Inputs((), {part.name: main, **kwargs}, labels)
         return Inputs((main,), kwargs, labels)
+
+    def training(self, count: int, seed: int) -> Source:
+        """Give the same network with training images instead of samples, in a random order.
+
+        Args:
+            count: how many images are drawn, stratified; all where there are not so many.
+            seed: of the draw and the order; a larger count keeps the images, not their order.
+
+        Raises:
+            InputError: the data bring no training images.
+        """
+        import numpy as np
+
+        if self.request is None:
+            raise InputError(
+                "there are no training images at hand; measure a run, or give --model with --data."
+            )
+        shape = self.images.images.shape
+        images = load_training(self.request, shape[1] if len(shape) == 4 else 1)
+        if self.training_subset is not None:
+            images = images.take(stratified(images.labels, *self.training_subset))
+        drawn = stratified(images.labels, min(count, len(images)), seed)
+        # In data-set order the batches of a set that is sorted by class would hold a class each.
+        drawn = np.random.default_rng(seed).permutation(drawn)
+        return replace(self, images=images.take(drawn))
 
     def select(self, output: Any) -> Any:
         """Give the logits of a model's output."""
@@ -167,13 +207,13 @@ def from_run(
     code = _code_in(recipe)
     if code and not run_code:
         raise InputError(
-            f"{_recipe_path(run)} names code, {' and '.join(code)}, and what a run names is not "
+            f"{recipe_path(run)} names code, {' and '.join(code)}, and what a run names is not "
             f"run unasked; read it, and if you trust it give `resprobe collect {run} --run-code`."
         )
     step = checkpoints.resolve(run, which)
     info = checkpoints.read_info(run, step)
     try:
-        mean, std = list(info["mean"]), list(info["std"])
+        mean, std = _statistics(info)
         fingerprint = str(info["data_fingerprint"])
         trained = recipe.get("train", {})  # a foreign model's run has none
         request = request_again(recipe["data"], data_dir)
@@ -181,8 +221,8 @@ def from_run(
         made = network_again(table)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{run}: recipe.toml or the checkpoint's .json lacks {error}; take them from a copy of "
-            "the run."
+            f"{recipe_path(run)} or {_weights_of(run, step).with_suffix('.json')} is not as it was "
+            f"written ({quoted(error)}); take both from a copy of the run."
         ) from error
     images = load_samples(request)
     if images.fingerprint() != fingerprint.rsplit(" ", maxsplit=1)[-1]:
@@ -190,15 +230,36 @@ def from_run(
             f"the test images of {request.name} are not those of the run {run} (their "
             "fingerprints differ); give the same files with --data-dir."
         )
+    channels = images.images.shape[1] if images.images.ndim > 1 else 1
+    if len(mean) not in (0, 1, channels):
+        raise InputError(
+            f"{_weights_of(run, step).with_suffix('.json')} has {len(mean)} means for {channels} "
+            "channels; take it from a copy of the run."
+        )
     path = _weights_of(run, step)
     checkpoints.load_weights(path, made.model)
     dtype = torch.float64 if trained.get("dtype") == "float64" else dtype_of(made.model)
     data = DataSet(images, mean, std, str(info.get("standardised", "")))
     source = _source(made, data, device=choose_device(device), dtype=dtype, output=output)
     become_run(source, run, step)
+    source.request = request
+    if recipe["data"].get("subset"):
+        source.training_subset = (
+            int(recipe["data"]["subset"]),
+            int(recipe["data"].get("subset_seed", 0)),
+        )
     if "seed" in trained:
         source.attributes["seed"] = int(trained["seed"])
     return source, step
+
+
+def _statistics(info: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """Give the mean and deviation of each channel that a checkpoint was trained with."""
+    mean, std = ([float(value) for value in info[name]] for name in ("mean", "std"))
+    finite = all(map(math.isfinite, (*mean, *std))) and min(std, default=1.0) > 0
+    if len(mean) != len(std) or not finite:
+        raise ValueError(f"mean = {mean}, std = {std}")
+    return mean, std
 
 
 def become_run(source: Source, run: Path, step: int) -> None:
@@ -208,7 +269,7 @@ def become_run(source: Source, run: Path, step: int) -> None:
         source.weights = hashlib.file_digest(stream, "sha256").hexdigest()
     source.attributes.pop("source", None)
     source.attributes["weights_sha256"] = source.weights
-    source.attributes["recipe"] = _recipe_path(run).read_text(encoding="utf-8")
+    source.attributes["recipe"] = read_run_recipe(run)[0]
     source.attributes["checkpoint_step"] = step
 
 
@@ -250,6 +311,7 @@ def from_parts(
     source.weights = digest
     source.attributes["weights_sha256"] = digest
     source.data = replace(request, sha256=data.sha256).table()
+    source.request = request
     source.notes += made.notes
     if weights is None:
         source.notes.append(f"no --weights: {model_name} is measured as its factory gave it")
@@ -277,11 +339,7 @@ def read_recipe(run: Path) -> dict[str, Any]:
             f"{run} is no run directory (it holds no recipe.toml); give the directory that "
             "`resprobe train -o` wrote."
         )
-    path = _recipe_path(run)
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read ({error}); take it from a copy.") from error
+    return read_run_recipe(run)[1]
 
 
 def code_of(run: Path) -> list[str]:
@@ -310,11 +368,6 @@ def _code_in(recipe: Mapping[str, Any]) -> list[str]:
         if isinstance(name, str) and runs(name):
             found.append(name if name.isprintable() else repr(name))  # it goes to a terminal
     return found
-
-
-def _recipe_path(run: Path) -> Path:
-    recipe = run / "recipe.toml"
-    return recipe if recipe.exists() else run / "source.toml"
 
 
 def _weights_of(run: Path, step: int) -> Path:

@@ -22,6 +22,7 @@ from resprobe.checkpoints import (
     some_names,
 )
 from resprobe.errors import InputError
+from resprobe.files import read_text, refuse_special
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -106,6 +107,7 @@ def _files(path: Path) -> list[Path]:
     """Give the files of weights: one, or the parts that a folder's index names."""
     if not path.exists():
         raise InputError(f"{path} does not exist; give the file of the model's weights.")
+    refuse_special(path)
     if not path.is_dir():
         return [path]
     there = [path / name for name in _IN_FOLDER if (path / name).exists()]
@@ -117,9 +119,16 @@ def _files(path: Path) -> list[Path]:
     if there[0].suffix != ".json":
         return [there[0]]
     try:
-        index = json.loads(there[0].read_text(encoding="utf-8"))["weight_map"]
+        index = json.loads(read_text(there[0]))["weight_map"]
         names = sorted({str(name) for name in index.values()})
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         raise InputError(
             f"{there[0]} can't be read as an index of weights ({error}); take it from a copy."
         ) from error

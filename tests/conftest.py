@@ -18,3 +18,15 @@ def one_thread():
     """Undo what a test, or a command that it ran, set."""
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network(tmp_path_factory):
+    """No test reaches out, and none reads or fills anybody's cache of data sets."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            patch.setenv(name, "http://127.0.0.1:9")  # nobody listens there
+        for name in ("no_proxy", "NO_PROXY"):
+            patch.setenv(name, "127.0.0.1")
+        patch.setenv("RESPROBE_DATA", str(tmp_path_factory.mktemp("data-sets")))
+        yield

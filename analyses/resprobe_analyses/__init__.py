@@ -5,5 +5,6 @@ An analysis reads what was collected and gives a dataset, figures, a verdict and
 
 ENTRIES = {
     "lesion": "resprobe_analyses.lesion:ANALYSIS",
+    "norm-vs-depth": "resprobe_analyses.norm_vs_depth:ANALYSIS",
     "spans": "resprobe_analyses.spans:ANALYSIS",
 }

@@ -139,17 +139,36 @@ def shared_images(inputs: Sequence[Input], families: Sequence[str]) -> Integers:
     Raises:
         InputError: there is none.
     """
-    sets = [
-        np.asarray(given.families[family]["sample"].values, dtype=np.int64)
-        for given in inputs
-        for family in families
-    ]
+    who = ", ".join(given.label for given in inputs)
+    return shared_samples(
+        [given.families[family] for given in inputs for family in families],
+        f"the families {' and '.join(families)} of {who}",
+    )
+
+
+def collected_beside(given: Input, family: str) -> xr.Dataset | None:
+    """Give a family of the analyzed checkpoint, None where it was not collected."""
+    if family in given.families:
+        return given.families[family]
+    path = family if given.step is None else f"step-{given.step:08d}/{family}"
+    try:
+        return given.tree[path].to_dataset()
+    except KeyError:
+        return None
+
+
+def shared_samples(data: Sequence[xr.Dataset], what: str) -> Integers:
+    """Give the samples that all datasets have, ascending, `(image,)`.
+
+    Raises:
+        InputError: there is none; `what` names the datasets.
+    """
+    sets = [np.asarray(one["sample"].values, dtype=np.int64) for one in data]
     shared = np.unique(reduce(np.intersect1d, sets))  # a single set may be in any order
     if not shared.size:
-        who = ", ".join(given.label for given in inputs)
         raise InputError(
-            f"no test image is in all of the families {' and '.join(families)} of {who}; collect "
-            "them with the same --samples and --sample-seed."
+            f"no test image is in all of {what}; collect them with the same --samples and "
+            "--sample-seed."
         )
     return np.asarray(shared, dtype=np.int64)
 

@@ -1,8 +1,8 @@
 """Checkpoints: weights as safetensors, the trainer's state beside them, nothing pickled.
 
 Of `step-00001950` there are three files: `.safetensors` (the model's state, bit for bit),
-`.state.safetensors` (momentum and random states) and `.json` (what a reader needs to know). The
-weights are written last, so a checkpoint whose weights are there is whole.
+`.state.safetensors` (the optimizer's and random states) and `.json` (what a reader needs to know).
+The weights are written last, so a checkpoint whose weights are there is whole.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from resprobe.checkpoints import FOLDER, read_tensors, refuse_other_layout, some_names, stem
+from resprobe.checkpoints import FOLDER, read_tensors, some_names, stem
 from resprobe.errors import InputError, ResprobeError
+from resprobe.reference import quoted
+from resprobe_models import optimizers
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +29,7 @@ def write(
     *,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    generators: Mapping[str, torch.Generator],
+    generators: Mapping[str, Tensor],
     info: Mapping[str, Any],
 ) -> Path:
     """Write one checkpoint, each file under a temporary name, synced, then renamed.
@@ -36,8 +38,8 @@ def write(
         run: the run directory.
         step: optimizer steps done.
         model: its state is stored as it is.
-        optimizer: SGD; its momentum buffers are stored by parameter name.
-        generators: the trainer's random generators by name.
+        optimizer: its tensors are stored by parameter name.
+        generators: states of the trainer's random generators by name.
         info: JSON-ready; at least `epoch` and `metrics`.
 
     Returns:
@@ -59,11 +61,20 @@ def write(
         for suffix, content in files.items():
             _write_synced(base.with_name(base.name + suffix), content)
     except OSError as error:
+        if not base.with_name(base.name + ".safetensors").exists():
+            remove(run, step)
         raise ResprobeError(
             f"the checkpoint {base} cannot be written ({error.strerror}): make room; the run "
             "can then be resumed from what was written before, which is unharmed."
         ) from error
     return base.with_name(base.name + ".safetensors")
+
+
+def remove(run: Path, step: int) -> None:
+    """Delete a checkpoint; the weights go first, so that no half of it counts as one."""
+    base = run / FOLDER / stem(step)
+    for suffix in (".safetensors", ".state.safetensors", ".json"):
+        base.with_name(base.name + suffix).unlink(missing_ok=True)
 
 
 def load_trainer_state(
@@ -74,7 +85,7 @@ def load_trainer_state(
     optimizer: torch.optim.Optimizer,
     generators: Mapping[str, torch.Generator],
 ) -> None:
-    """Put momentum and random states back to where a checkpoint was written.
+    """Put the optimizer and the random states back to where a checkpoint was written.
 
     Raises:
         InputError: the file is not whole or belongs to another model.
@@ -83,25 +94,26 @@ def load_trainer_state(
 
     path = run / FOLDER / f"{stem(step)}.state.safetensors"
     stored = read_tensors(path)
-    momentum = {
-        name.removeprefix("momentum."): value
-        for name, value in stored.items()
-        if name.startswith("momentum.")
-    }
-    parameters = dict(model.named_parameters())
-    if momentum:
-        refuse_other_layout(path, momentum, parameters)
     random_states = ["rng.torch", *(f"generator.{name}" for name in generators)]
     missing = [name for name in random_states if name not in stored]
     if missing:
         raise InputError(f"{path} lacks {some_names(missing)}: the checkpoint is damaged.")
-    for name, value in momentum.items():
-        parameter = parameters[name]
-        buffer = torch.empty_like(parameter).copy_(value)
-        optimizer.state[parameter]["momentum_buffer"] = buffer.detach()
-    for name, generator in generators.items():
-        generator.set_state(stored[f"generator.{name}"])
-    torch.set_rng_state(stored["rng.torch"])
+    prefix = "optimizer."
+    own = {
+        name.removeprefix(prefix): value
+        for name, value in stored.items()
+        if name.startswith(prefix)
+    }
+    optimizers.load_state(path, model, optimizer, own)
+    try:
+        for name, generator in generators.items():
+            generator.set_state(stored[f"generator.{name}"])
+        torch.set_rng_state(stored["rng.torch"])
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"{path} holds a random state that torch does not take ({quoted(error)}): the "
+            "checkpoint is damaged."
+        ) from error
     if "rng.cuda" in stored and torch.cuda.is_available():
         torch.cuda.set_rng_state(stored["rng.cuda"])
 
@@ -109,18 +121,16 @@ def load_trainer_state(
 def _trainer_state(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    generators: Mapping[str, torch.Generator],
+    generators: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
     import torch
 
     state = {"rng.torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["rng.cuda"] = torch.cuda.get_rng_state()
-    state |= {f"generator.{name}": item.get_state() for name, item in generators.items()}
-    for name, parameter in model.named_parameters():
-        buffer = optimizer.state.get(parameter, {}).get("momentum_buffer")
-        if buffer is not None:
-            state[f"momentum.{name}"] = buffer
+    state |= {f"generator.{name}": value for name, value in generators.items()}
+    own = optimizers.state_by_name(model, optimizer)
+    state |= {f"optimizer.{name}": value for name, value in own.items()}
     return _portable(state)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from resprobe.errors import DivergedError
+from resprobe.files import real_path
 
 if TYPE_CHECKING:
     from resprobe_models.train import TrainOutcome
@@ -73,7 +74,7 @@ def train(  # noqa: PLR0917  # click passes every option by name
     if data_dir is not None:
         # As a TOML literal, or a folder called 2024 would be a number; absolute, because later
         # commands start elsewhere.
-        extra.append(f"data.dir={json.dumps(str(data_dir.resolve()))}")
+        extra.append(f"data.dir={json.dumps(str(real_path(data_dir)), ensure_ascii=False)}")
     resolved = apply_overrides(load_recipe(recipe), [*overrides, *extra])
     outcome = run_training(
         resolved,
@@ -83,6 +84,8 @@ def train(  # noqa: PLR0917  # click passes every option by name
         progress=make_progress(quiet=quiet),
     )
     document = _document(outcome)
+    if not outcome.writes:
+        return
     if as_json:
         click.echo(json.dumps(document, indent=2))
     if outcome.status == "diverged":

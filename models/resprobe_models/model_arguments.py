@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, get_type_hints
@@ -14,14 +15,14 @@ from resprobe_models.values import checked
 if TYPE_CHECKING:
     from torch import nn
 
-FROM_DATA = ("in_channels", "classes")
+FROM_DATA = ("in_channels", "in_features", "classes")
 
 
 def checked_arguments(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Check the arguments of an architecture and fill in the defaults.
 
-    `in_channels` and `classes` follow from the data set: where they are not given they stay
-    absent, and `with_data_arguments` adds them.
+    `in_channels`, `in_features` and `classes` follow from the data set: where they are not given
+    they stay absent, and `with_data_arguments` adds them.
 
     Raises:
         UnknownNameError: the architecture, or an argument, is not known.
@@ -49,16 +50,31 @@ def checked_arguments(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_data_arguments(
-    name: str, arguments: Mapping[str, Any], *, in_channels: int, classes: int
+    name: str, arguments: Mapping[str, Any], *, shape: tuple[int, ...], classes: int
 ) -> dict[str, Any]:
     """Add what follows from the data set, where the factory takes it and the recipe is silent.
 
+    `in_channels` are those of an image, `in_features` the numbers of a sample of any shape.
+
+    Args:
+        name: of the architecture.
+        arguments: of its factory, checked.
+        shape: of one sample.
+        classes: of the data set.
+
     Raises:
-        InputError: the recipe names another number of channels or classes than the data have.
+        InputError: the recipe names another number than the data have, or the architecture takes
+            images and the samples are none.
     """
-    filled = dict(arguments)
-    for argument, value in zip(FROM_DATA, (in_channels, classes), strict=True):
-        if argument in _parameters(name) and filled.setdefault(argument, value) != value:
+    known, filled = _parameters(name), dict(arguments)
+    if "in_channels" in known and len(shape) != 3:
+        raise InputError(
+            f"{name} takes images, but the samples of the data set have the shape {shape}: take an "
+            "architecture of features, such as fc-resnet, or other data."
+        )
+    from_data = {"in_channels": shape[0], "in_features": math.prod(shape), "classes": classes}
+    for argument, value in from_data.items():
+        if argument in known and filled.setdefault(argument, value) != value:
             raise InputError(
                 f"model.{argument} = {filled[argument]}: the data set has {value}; leave the key "
                 "out to follow the data."

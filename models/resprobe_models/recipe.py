@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_type_hints
 
 from resprobe import registry
-from resprobe.errors import InputError, UnknownNameError
+from resprobe.errors import InputError, UnknownNameError, shown
+from resprobe.files import read_text
+from resprobe_models import optimizers
 from resprobe_models.model_arguments import argument_hints, checked_arguments
 from resprobe_models.schedule import epochs_of
 from resprobe_models.values import checked, key
@@ -43,11 +45,33 @@ class DataTable(_Table):
 
     NAME: ClassVar[str] = "data"
     name: str = key("digits", "a registered data set")
-    dir: str = key("", "folder of the data set's files; empty for data that come along")
+    dir: str = key("", "folder of the data set's files; empty: they come along or are downloaded")
     subset: int = key(0, "train on that many images, classes in proportion; 0: all", minimum=0)
     subset_seed: int = key(0, "of the draw of the subset", minimum=0)
     augment: Literal["none", "crop", "crop-flip"] = key("none", "random crops, mirror images")
     pad: int = key(4, "pixels of zeros around a standardised image before a crop", minimum=0)
+    label_noise: float = key(
+        0.0, "fraction of the training labels replaced by another class", minimum=0, maximum=1
+    )
+    input_noise: float = key(
+        0.0,
+        "on the training images: standard deviation, standardised (gaussian), or side of the "
+        "squares in pixels (mosaic); 0: none",
+        minimum=0,
+    )
+    input_noise_kind: Literal["gaussian", "mosaic"] = key("gaussian", "form of input_noise")
+    noise_seed: int | None = key(
+        None, "of both noises, drawn once for the whole run; left out: train.seed", minimum=0
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        whole = self.input_noise.is_integer() and self.input_noise != 1
+        if self.input_noise_kind == "mosaic" and not whole:
+            raise InputError(
+                f"data.input_noise = {self.input_noise}: a mosaic has squares of whole pixels; "
+                "expected 2, 3, … or 0 for none."
+            )
 
 
 @dataclass(frozen=True)
@@ -58,17 +82,29 @@ class TrainTable(_Table):
     epochs: int = key(10, "passes over the training images; 0: keep the untrained net", minimum=0)
     batch_size: int = key(128, "images a step; the last step of an epoch takes the rest", minimum=1)
     seed: int = key(0, "of weights, order and augmentation", minimum=0, maximum=2**32 - 1)
-    optimizer: Literal["sgd"] = key("sgd", "the update rule")
-    momentum: float = key(0.9, "of SGD", minimum=0, below=1)
-    weight_decay: float = key(1e-4, "L2, on every parameter", minimum=0)
-    nesterov: bool = key(False, "Nesterov's form of the momentum")
+    optimizer: Literal["sgd", "adam", "adamw", "nadam", "radam", "adamax", "adagrad", "rmsprop"] = (
+        key("sgd", "the update rule, one of torch's")
+    )
+    momentum: float | None = key(None, "of sgd (0.9) and rmsprop (0)", minimum=0, below=1)
+    nesterov: bool | None = key(None, "Nesterov's form of the momentum of sgd")
+    betas: tuple[float, ...] | None = key(
+        None, "decay of the two moments of the adam family (0.9, 0.999)", minimum=0, below=1
+    )
+    alpha: float | None = key(None, "decay of the squares of rmsprop (0.99)", minimum=0, below=1)
+    eps: float | None = key(None, "beside the root of the squares (1e-8; adagrad 1e-10)", above=0)
+    weight_decay: float = key(
+        1e-4, "on every parameter; an L2 term of the gradient, of adamw decoupled", minimum=0
+    )
+    clip_norm: float | None = key(
+        None, "scale the gradient of all parameters together down to that L2 norm", above=0
+    )
     dtype: Literal["float32", "float64", "bfloat16"] = key(
         "float32", "of the arithmetic; bfloat16: autocast over float32 weights"
     )
     channels_last: bool = key(False, "memory format of weights and images")
     deterministic: bool = key(False, "refuse operations whose result varies between runs")
     device: str = key("auto", "auto (a GPU where there is one), cpu, cuda, cuda:1, …")
-    threads: int = key(0, "of the CPU; 0: leave as it is", minimum=0)
+    threads: int = key(0, "of the CPU; 0: leave as it is", minimum=0, maximum=1024)
     stop_train_loss: float | None = key(
         None, "end after the epoch whose training loss is that or lower; epochs is then the cap"
     )
@@ -81,8 +117,9 @@ class TrainTable(_Table):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.nesterov and self.momentum == 0:
-            raise InputError("train.nesterov = true: expected a train.momentum above 0.")
+        given = {name: getattr(self, name) for name in optimizers.KEYS}
+        for name, value in optimizers.resolved(self.optimizer, given).items():
+            object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -100,14 +137,21 @@ class ScheduleTable(_Table):
     )
     factor: float = key(0.1, "of step, at each milestone", above=0)
     minimum: float = key(0.0, "of cosine, at the end of a cycle", minimum=0)
+    warmup: float | str = key(
+        0.0,
+        'the rate rises linearly over that fraction of the run, or "5 epochs"',
+        minimum=0,
+        below=1,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for milestone in self.milestones:
-            if isinstance(milestone, str) and epochs_of(milestone) is None:
+        times = [("warmup", self.warmup), *(("milestones", item) for item in self.milestones)]
+        for name, time in times:
+            if isinstance(time, str) and epochs_of(time) is None:
                 raise InputError(
-                    f"schedule.milestones: {milestone!r} is neither a fraction of the run (0.5) "
-                    'nor a number of epochs ("80 epochs").'
+                    f"schedule.{name}: {shown(time)} is neither a fraction of the run (0.5) nor a "
+                    'number of epochs ("80 epochs").'
                 )
         if self.name == "constant" and self.milestones:
             raise InputError(
@@ -135,6 +179,7 @@ class CheckpointTable(_Table):
 
     NAME: ClassVar[str] = "checkpoint"
     every_epochs: int = key(0, "keep one every that many epochs; 0: only the last", minimum=0)
+    initial: bool = key(False, "keep the untrained net too, as the checkpoint of step 0")
 
 
 @dataclass(frozen=True)
@@ -211,7 +256,7 @@ def from_tables(tables: Mapping[str, Any]) -> Recipe:
         if name not in ("model", *_TABLES):
             raise UnknownNameError("recipe table", name, ("model", *_TABLES))
         if not isinstance(values, Mapping):
-            raise InputError(f"{name} = {values!r}: expected a table, written [{name}].")
+            raise InputError(f"{name} = {shown(values)}: expected a table, written [{name}].")
     model = dict(tables.get("model", {}))
     if "name" not in model:
         raise InputError(
@@ -241,7 +286,9 @@ def from_toml(text: str, source: str = "the recipe") -> Recipe:
     """
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError as error:
+        raise InputError(f"{source} is not TOML: its values are nested too deeply.") from error
+    except ValueError as error:  # also a number of more digits than Python reads
         raise InputError(f"{source} is not TOML: {error}.") from error
     try:
         return from_tables(tables)
@@ -267,27 +314,37 @@ def apply_overrides(recipe: Recipe, overrides: Iterable[str]) -> Recipe:
         InputError: an override has another form, an unknown key, or a value its key refuses.
     """
     tables = recipe.tables()
-    for override in overrides:
-        name, separator, text = override.partition("=")
-        table, dot, item = name.strip().partition(".")
+    # What has arguments of its own comes first: those of another one mean nothing to it.
+    for override in sorted(overrides, key=lambda text: _name_of(text) not in _OWN_KEYS):
+        name, separator, text = _name_of(override), *override.partition("=")[1:]
+        table, dot, item = name.partition(".")
         if not (separator and dot and table and item):
             raise InputError(
-                f"{override!r} is not an override: expected table.key=value, such as "
+                f"{shown(override)} is not an override: expected table.key=value, such as "
                 "train.epochs=5."
             )
         if table not in tables:
             raise UnknownNameError("recipe table", table, tables)
-        # The arguments of one architecture mean nothing to another.
-        if name.strip() == "model.name" and text.strip() != recipe.model.name:
-            tables["model"] = {}
-        tables[table][item] = _override_value(recipe.model.name, table, item, text.strip())
+        value = _override_value(recipe.model.name, table, item, text.strip())
+        if name in _OWN_KEYS and value != tables[table][item]:
+            for own in _OWN_KEYS[name] or tuple(tables[table]):
+                tables[table].pop(own, None)
+        tables[table][item] = value
     return from_tables(tables)
+
+
+# What has keys of its own, and which they are; all of the table where none are listed.
+_OWN_KEYS: dict[str, tuple[str, ...]] = {"model.name": (), "train.optimizer": optimizers.KEYS}
+
+
+def _name_of(override: str) -> str:
+    return override.partition("=")[0].strip()
 
 
 def _override_value(model: str, table: str, item: str, text: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     if set(parsed) != {"value"}:
         return text
@@ -309,7 +366,7 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     if isinstance(name_or_path, Path) or given.endswith(".toml") or "/" in given:
         path = Path(given)
         try:
-            return from_toml(path.read_text(encoding="utf-8"), str(path))
+            return from_toml(read_text(path), str(path))
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not text"
             raise InputError(

@@ -81,6 +81,7 @@ def write_recipe(run: Path, recipe: Recipe) -> None:
         temporary.write_text(to_toml(recipe), encoding="utf-8")
         temporary.replace(run / RECIPE)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise InputError(
             f"{run} cannot be written ({error.strerror}): make room or give another directory."
         ) from error

@@ -27,6 +27,9 @@ def learning_rates(
       2017; Chang et al., 2018, Eq. 9), T_cur steps done of the T in the cycle; each milestone
       starts a cycle.
 
+    Over the first `warmup` steps the rate of each form is multiplied by `(step + 1) / warmup`
+    (Goyal et al., 2017, Sec. 2.2).
+
     Args:
         schedule: the recipe's table.
         total_steps: of the run; cycles end there at the latest.
@@ -35,6 +38,16 @@ def learning_rates(
     Raises:
         InputError: the milestones do not ascend.
     """
+    form = _form(schedule, total_steps, steps_per_epoch)
+    warmup = _step_of(schedule.warmup, total_steps, steps_per_epoch)
+    if warmup == 0:
+        return form
+    return lambda step: form(step) * min(1.0, (step + 1) / warmup)
+
+
+def _form(
+    schedule: ScheduleTable, total_steps: int, steps_per_epoch: int
+) -> Callable[[int], float]:
     milestones = milestone_steps(schedule.milestones, total_steps, steps_per_epoch)
     if schedule.name == "constant":
         return lambda _: schedule.learning_rate
@@ -63,21 +76,20 @@ def milestone_steps(
     Raises:
         InputError: they do not ascend.
     """
-    steps = []
-    for milestone in milestones:
-        epochs = epochs_of(milestone) if isinstance(milestone, str) else None
-        fraction = milestone if epochs is None else None
-        steps.append(
-            round(float(fraction) * total_steps)
-            if fraction is not None
-            else round((epochs or 0.0) * steps_per_epoch)
-        )
+    steps = [_step_of(milestone, total_steps, steps_per_epoch) for milestone in milestones]
     if any(later < earlier for earlier, later in itertools.pairwise(steps)):
         raise InputError(
             f"schedule.milestones {list(milestones)} fall on the steps {steps} of {total_steps}: "
             "give them in ascending order."
         )
     return steps
+
+
+def _step_of(time: float | str, total_steps: int, steps_per_epoch: int) -> int:
+    """Turn a fraction of the run, or `"80 epochs"`, into a step."""
+    if isinstance(time, str):
+        return round((epochs_of(time) or 0.0) * steps_per_epoch)
+    return round(time * total_steps)
 
 
 def epochs_of(milestone: str) -> float | None:

@@ -6,21 +6,20 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from resprobe import registry
-from resprobe.data import Images, stratified
-from resprobe.errors import InputError
 from resprobe.source import choose_device
 from resprobe_models.datasets.batches import DeviceData, EpochPlan
-from resprobe_models.loop import Training
+from resprobe_models.loop import Epoch, Tally, Training
 from resprobe_models.model_arguments import build_model, with_data_arguments
-from resprobe_models.recipe import DataTable, ModelTable, Recipe, TrainTable
+from resprobe_models.optimizers import make_optimizer
+from resprobe_models.processes import ALONE, Processes
+from resprobe_models.recipe import ModelTable, Recipe, TrainTable
 from resprobe_models.schedule import learning_rates
+from resprobe_models.training_data import load_images, with_noise
 
 ORDER, AUGMENTATION = 1, 2
 
@@ -35,9 +34,9 @@ class Setup:
         train: training images on the device.
         test: test images on the device.
         generators: `order` and `augmentation`, on the host.
-        mean: of each channel of the training images, 0 to 1.
+        mean: of each channel of the training images without noise, 0 to 1.
         std: likewise.
-        data_fingerprint: SHA-256 of the training and the test images.
+        data_fingerprint: SHA-256 of the training images, noise included, and of the test images.
         classes: names of the classes.
     """
 
@@ -51,16 +50,18 @@ class Setup:
     data_fingerprint: str
     classes: tuple[str, ...]
 
-    def draw_epoch(self) -> EpochPlan:
+    def draw_epoch(self) -> Epoch:
         """Draw the next epoch."""
         table = self.recipe.data
-        return EpochPlan.draw(
+        states = {name: item.get_state() for name, item in self.generators.items()}
+        plan = EpochPlan.draw(
             len(self.train),
             table.augment,
             table.pad,
             self.generators["order"],
             self.generators["augmentation"],
         )
+        return Epoch(plan, Tally(self.train.labels.device), states)
 
     def provenance(self) -> dict[str, Any]:
         """Give what a reader of the results must know beside the recipe, JSON-ready."""
@@ -70,6 +71,7 @@ class Setup:
             "classes": list(self.classes),
             "data_fingerprint": self.data_fingerprint,
             "threads": torch.get_num_threads(),
+            "processes": self.training.processes.count,
             "device": str(self.train.labels.device),
             "dtype": self.recipe.train.dtype,
             "torch_version": str(torch.__version__),
@@ -78,26 +80,33 @@ class Setup:
     def where(self) -> str:
         """Say in words where and how this runs."""
         parameters = sum(item.numel() for item in self.training.model.parameters())
+        count = self.training.processes.count
+        together = f"processes: {count}, " if count > 1 else ""
         return (
             f"{parameters:,} parameters, {len(self.train):,} training and {len(self.test):,} test "
             f"images, {self.train.labels.device}, {self.recipe.train.dtype}, "
-            f"threads: {torch.get_num_threads()}, seed {self.recipe.train.seed}"
+            f"{together}threads: {torch.get_num_threads()}, seed {self.recipe.train.seed}"
         )
 
 
-def make_setup(recipe: Recipe) -> Setup:
+def make_setup(recipe: Recipe, processes: Processes = ALONE) -> Setup:
     """Load the data, build the network and the optimizer.
+
+    Args:
+        recipe: `in_channels` and `classes` may be left to the data.
+        processes: that will train together.
 
     Raises:
         InputError: the data are not there, the device is not, or the recipe does not fit them.
     """
-    device = choose_device(recipe.train.device)
+    device = processes.device or choose_device(recipe.train.device)
     train, test = load_images(recipe.data)
-    mean, std = train.standardisation()
+    mean, std = train.standardisation()  # of the images without noise
+    train = with_noise(train, recipe.data, std, recipe.train.seed)
     arguments = with_data_arguments(
         recipe.model.name,
         recipe.model.arguments,
-        in_channels=train.images.shape[1],
+        shape=train.images.shape[1:],
         classes=len(train.classes),
     )
     recipe = replace(recipe, model=ModelTable(recipe.model.name, arguments))
@@ -111,7 +120,7 @@ def make_setup(recipe: Recipe) -> Setup:
     on_device = DeviceData(train, **data)
     return Setup(
         recipe=recipe,
-        training=_training(recipe, device, on_device.steps(recipe.train.batch_size)),
+        training=_training(recipe, device, processes, on_device.steps(recipe.train.batch_size)),
         train=on_device,
         test=DeviceData(test, **data),
         generators=generators(recipe.train.seed),
@@ -134,27 +143,9 @@ def generators(seed: int) -> dict[str, torch.Generator]:
     return made
 
 
-def load_images(table: DataTable) -> tuple[Images, Images]:
-    """Load training and test images as `[data]` says.
-
-    Raises:
-        InputError: the files are not there, or the subset is larger than the set.
-        UnknownNameError: the data set is not registered.
-    """
-    load = registry.load("datasets", table.name)
-    folder = Path(table.dir) if table.dir else None
-    train, test = load(split="train", data_dir=folder), load(split="test", data_dir=folder)
-    if table.subset:
-        if table.subset > len(train):
-            raise InputError(
-                f"data.subset = {table.subset}: {table.name} has {len(train):,} training images; "
-                "give that or less, or 0 for all."
-            )
-        train = train.take(stratified(train.labels, table.subset, table.subset_seed))
-    return train, test
-
-
-def _training(recipe: Recipe, device: torch.device, steps_per_epoch: int) -> Training:
+def _training(
+    recipe: Recipe, device: torch.device, processes: Processes, steps_per_epoch: int
+) -> Training:
     table = recipe.train
     # On the CPU in float32 first: every device and arithmetic then starts from the same weights.
     torch.manual_seed(table.seed)
@@ -162,13 +153,7 @@ def _training(recipe: Recipe, device: torch.device, steps_per_epoch: int) -> Tra
     model.to(device=device, dtype=torch.float64 if table.dtype == "float64" else torch.float32)
     if table.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks it
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.schedule.learning_rate,
-        momentum=table.momentum,
-        weight_decay=table.weight_decay,
-        nesterov=table.nesterov,
-    )
+    optimizer = make_optimizer(table, recipe.schedule.learning_rate, model)
     rates = learning_rates(recipe.schedule, table.epochs * steps_per_epoch, steps_per_epoch)
     half = table.dtype == "bfloat16"
 
@@ -177,7 +162,7 @@ def _training(recipe: Recipe, device: torch.device, steps_per_epoch: int) -> Tra
         # the casts from whoever records the pass.
         return torch.autocast(device.type, dtype=torch.bfloat16, enabled=half, cache_enabled=False)
 
-    return Training(model, optimizer, rates, autocast)
+    return Training(model, optimizer, rates, autocast, table.clip_norm, processes)
 
 
 @contextmanager

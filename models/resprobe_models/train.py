@@ -5,18 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from resprobe import checkpoints
-from resprobe.errors import InputError, ResprobeError
+from resprobe.errors import InterruptionError, ResprobeError
 from resprobe_models import checkpoint, run_directory
+from resprobe_models.interruption import Wish, stop_on_signal
 from resprobe_models.loop import Figures, evaluate, train_epoch
+from resprobe_models.processes import Processes, all_processes
 from resprobe_models.progress import Progress, Quiet
 from resprobe_models.recipe import Recipe, to_toml
 from resprobe_models.run_directory import RunLog
 from resprobe_models.setup import Setup, make_setup, torch_settings
+from resprobe_models.standing import Standing, restore, write_checkpoint
 
 FINAL = ("finished", "reached_target", "reached_cap")
 
@@ -35,6 +38,7 @@ class TrainOutcome:
             `wall_time` (seconds) of the last whole epoch, those that are known.
         checkpoint: the weights of the last checkpoint, None if there is none.
         message: one sentence.
+        writes: whether this is the process, of several, that wrote the run.
     """
 
     run: Path
@@ -44,15 +48,7 @@ class TrainOutcome:
     metrics: dict[str, float]
     checkpoint: Path | None
     message: str
-
-
-@dataclass
-class _Standing:
-    """Where a run stands between two epochs."""
-
-    epoch: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    status: str = "running"
+    writes: bool = True
 
 
 def train(
@@ -68,6 +64,9 @@ def train(
     The same recipe on the same number of threads gives the same bits, also when the run was
     interrupted and resumed. A diverged run ends without an exception, marked in its status.
 
+    Where `accelerate launch` or `torchrun` started several processes, each calls this; they share
+    every batch, and the first of them writes.
+
     Args:
         recipe: what to train; `in_channels` and `classes` may be left to the data.
         run: the directory to write.
@@ -78,18 +77,22 @@ def train(
     Raises:
         InputError: the directory, the data, the device or the recipe does not allow it.
         ResprobeError: a checkpoint cannot be written.
+        InterruptionError: a signal asked to stop, and a checkpoint was written.
     """
     from resprobe.store.lock import run_lock
 
-    run_directory.refuse_unusable(run, resume=resume, overwrite=overwrite)
     with ExitStack() as stack:
+        processes = stack.enter_context(all_processes(recipe.train.device))
+        if processes.writes:
+            run_directory.refuse_unusable(run, resume=resume, overwrite=overwrite)
         stack.enter_context(torch_settings(recipe.train))
-        setup = make_setup(recipe)
-        run_directory.make(run)
-        stack.enter_context(run_lock(run))
-        # Again under the lock: another trainer may have begun here since.
-        run_directory.refuse_unusable(run, resume=resume, overwrite=overwrite)
-        shown = progress or Quiet()
+        setup = make_setup(recipe, processes)
+        if processes.writes:
+            run_directory.make(run)
+            stack.enter_context(run_lock(run))
+            # Again under the lock: another trainer may have begun here since.
+            run_directory.refuse_unusable(run, resume=resume, overwrite=overwrite)
+        shown = progress if progress is not None and processes.writes else Quiet()
         stack.callback(shown.stop)
         return _Trainer(setup, run, shown).go(resume=resume, overwrite=overwrite)
 
@@ -99,8 +102,15 @@ class _Trainer:
 
     def __init__(self, setup: Setup, run: Path, progress: Progress) -> None:
         self.setup, self.run, self.progress = setup, run, progress
-        self.log, self.standing = RunLog(run), _Standing()
+        self.log, self.standing = RunLog(run), Standing()
         self.steps_per_epoch = setup.train.steps(setup.recipe.train.batch_size)
+        self.wish = Wish()
+        self.recorder: Any = None
+
+    @property
+    def processes(self) -> Processes:
+        """Those that train together."""
+        return self.setup.training.processes
 
     def go(self, *, resume: bool, overwrite: bool) -> TrainOutcome:
         """Prepare the directory, train, and say how it ended."""
@@ -109,35 +119,43 @@ class _Trainer:
             self._restore()
             if self.standing.status in FINAL:
                 return self._outcome("it is already finished; nothing was done")
-        else:
+        elif self.processes.writes:
             if overwrite:
                 run_directory.clear(self.run)
             run_directory.write_recipe(self.run, recipe)
+        # The others may read what is there only when the first has put it in order.
+        self.processes.wait()
         self._say(f"training {recipe.model.name} on {recipe.data.name}, {self.setup.where()}")
         self.progress.start(
             recipe.train.epochs * self.steps_per_epoch, training.step, recipe.train.batch_size
         )
-        with self._recorder() as recorder:
+        with self._recording(resume=resume), stop_on_signal() as self.wish:
             try:
-                self._epochs(recorder)
+                self._epochs()
             except KeyboardInterrupt:
-                _mark(recorder, "interrupted")
-                self._say(f"interrupted at step {training.step}; continue with --resume")
+                self._mark("interrupted")
+                self._log(f"interrupted at step {training.step}; continue with --resume")
                 raise
-            _mark(recorder, self.standing.status)
+            self._mark(self.standing.status)
+        if self.standing.status == "interrupted":
+            self._interrupted()
         outcome = self._outcome(_MESSAGES[self.standing.status])
-        self._say(outcome.message)
+        self._log(outcome.message)  # the command tells it
         return outcome
 
-    def _epochs(self, recorder: Any) -> None:
+    def _epochs(self) -> None:
         recipe = self.setup.recipe
         if recipe.train.epochs == 0:
             figures = evaluate(self.setup.training, self.setup.test)
             self.standing.metrics = {"test_loss": figures.loss, "test_error": figures.error}
             self._end("finished")
+        elif recipe.checkpoint.initial and self.setup.training.step == 0:
+            self._checkpoint()
         while self.standing.status == "running":
-            if not self._epoch(recorder):
-                self.standing.status = "diverged"
+            if self.processes.any(self.wish.to_stop):
+                self.standing.status = "interrupted"
+                return
+            if not self._epoch():
                 return
             last = self.standing.epoch == recipe.train.epochs
             if self._target_reached():
@@ -147,40 +165,66 @@ class _Trainer:
             elif (every := recipe.checkpoint.every_epochs) and self.standing.epoch % every == 0:
                 self._checkpoint_on_the_way()
 
-    def _epoch(self, recorder: Any) -> bool:
-        """Train and evaluate one epoch; False if the loss is not finite any more."""
+    def _epoch(self) -> bool:
+        """Train and evaluate one epoch, or the rest of one; False if it was not completed."""
         begun, setup, recipe = time.perf_counter(), self.setup, self.setup.recipe
         rate = setup.training.learning_rate((self.standing.epoch + 1) * self.steps_per_epoch - 1)
-        trained = train_epoch(
+        epoch = self.standing.under_way = self.standing.under_way or setup.draw_epoch()
+        train_epoch(
             setup.training,
             setup.train,
-            setup.draw_epoch(),
+            epoch,
             batch_size=recipe.train.batch_size,
             pad=recipe.data.pad,
-            recorder=recorder,
+            recorder=self.recorder,
             look=self.progress.look,
+            wish=self.wish,
         )
+        trained = epoch.tally.figures()
+        if trained.finite and epoch.batches < self.steps_per_epoch:
+            epoch.seconds += time.perf_counter() - begun
+            self.standing.status = "interrupted"
+            return False
         tested = evaluate(setup.training, setup.test) if trained.finite else Figures(0.0, 0.0)
         if not (trained.finite and tested.finite):
-            self._say(
+            self._log(
                 f"the loss is not finite at step {setup.training.step} (epoch "
-                f"{self.standing.epoch + 1}); what was recorded is kept"
+                f"{self.standing.epoch + 1})"
             )
+            self.standing.status = "diverged"
             return False
         self.standing.epoch += 1
+        self.standing.under_way = None
         self.standing.metrics = {
             "train_loss": trained.loss,
             "train_error": trained.error,
             "test_loss": tested.loss,
             "test_error": tested.error,
             "learning_rate": rate,
-            "wall_time": time.perf_counter() - begun,
+            "wall_time": epoch.seconds + time.perf_counter() - begun,
         }
-        if recorder is not None:
-            recorder.epoch(**self.standing.metrics)
+        if self.recorder is not None:
+            self.recorder.epoch(**self.standing.metrics)
         self.progress.look(setup.training.step, trained)
         self._say(self._epoch_line())
         return True
+
+    def _interrupted(self) -> None:
+        """Write a checkpoint where training stopped, and end.
+
+        Raises:
+            InterruptionError: always.
+        """
+        step = self.setup.training.step
+        self.standing.status = "running"
+        if step not in checkpoints.steps(self.run) and self.processes.writes:
+            self._checkpoint(interim=True)
+        self.processes.wait()
+        self._log(f"interrupted at step {step}; continue with --resume")
+        raise InterruptionError(
+            f"interrupted after step {step}, which {self.run} holds as a checkpoint; the same "
+            "command with --resume goes on from there."
+        )
 
     def _epoch_line(self) -> str:
         metrics = self.standing.metrics
@@ -214,74 +258,39 @@ class _Trainer:
         except ResprobeError as error:
             self._say(f"warning: {error}")
 
-    def _checkpoint(self) -> None:
-        setup = self.setup
-        checkpoint.write(
-            self.run,
-            setup.training.step,
-            model=setup.training.model,
-            optimizer=setup.training.optimizer,
-            generators=setup.generators,
-            info={
-                "epoch": self.standing.epoch,
-                "status": self.standing.status,
-                "metrics": self.standing.metrics,
-                "recipe_fingerprint": setup.recipe.fingerprint(),
-                **setup.provenance(),
-            },
-        )
+    def _checkpoint(self, *, interim: bool = False) -> None:
+        if self.processes.writes:
+            if self.recorder is not None:
+                self.recorder.flush()
+            write_checkpoint(self.run, self.setup, self.standing, interim=interim)
+            self._drop_interim()
+
+    def _drop_interim(self) -> None:
+        """Delete what an interruption left, unless somebody measured it."""
+        step, self.standing.interim = self.standing.interim, None
+        measured = step is not None and (self.run / "collected" / checkpoints.stem(step)).exists()
+        if step is not None and step != self.setup.training.step and not measured:
+            checkpoint.remove(self.run, step)
 
     def _restore(self) -> None:
         """Take up the run at its last checkpoint, or at its beginning if there is none."""
-        setup = self.setup
-        notes = run_directory.refuse_changed(self.run, setup.recipe)
-        known = checkpoints.steps(self.run)
-        if not known:
-            (self.run / "training.h5").unlink(missing_ok=True)
+        notes = run_directory.refuse_changed(self.run, self.setup.recipe)
+        if not checkpoints.steps(self.run):
             self._say("no checkpoint yet: the run starts again from its beginning")
             return
-        info = checkpoints.read_info(self.run, known[-1])
-        notes += self._refuse_other_circumstances(info)
-        weights = self.run / checkpoints.FOLDER / f"{checkpoints.stem(known[-1])}.safetensors"
-        checkpoints.load_weights(weights, setup.training.model)
-        checkpoint.load_trainer_state(
-            self.run,
-            known[-1],
-            model=setup.training.model,
-            optimizer=setup.training.optimizer,
-            generators=setup.generators,
-        )
-        setup.training.step = known[-1]
-        self.standing = _Standing(info["epoch"], info["metrics"], info["status"])
-        for note in notes:
+        self.standing, more = restore(self.run, self.setup)
+        for note in (*notes, *more):
             self._say(note)
         if self.standing.status == "running":
-            self._say(f"resuming at step {known[-1]}, epoch {self.standing.epoch}")
-
-    def _refuse_other_circumstances(self, info: dict[str, Any]) -> list[str]:
-        now = self.setup.provenance()
-        if info.get("data_fingerprint") != now["data_fingerprint"]:
-            raise InputError(
-                f"{self.run} was trained on other images than those of data set "
-                f"{self.setup.recipe.data.name!r} here (their fingerprints differ): give the same "
-                "data, or train into another directory."
-            )
-        return [
-            f"warning: {words} was {info.get(name)}, now {now[name]}: the results will not be bit "
-            "for bit those of an uninterrupted run"
-            for name, words in (
-                ("threads", "the number of threads"),
-                ("device", "the device"),
-                ("torch_version", "the version of torch"),
-            )
-            if info.get(name) != now[name]
-        ]
+            step = self.setup.training.step
+            self._say(f"resuming at step {step}, epoch {self.standing.epoch}")
 
     @contextmanager
-    def _recorder(self) -> Iterator[Any]:
+    def _recording(self, *, resume: bool) -> Iterator[None]:
+        """Record for the time of the training, into a file that goes on where it was resumed."""
         recipe, training = self.setup.recipe, self.setup.training
-        if recipe.record.every == 0:
-            yield None
+        if recipe.record.every == 0 or not self.processes.writes:
+            yield
             return
         from resprobe import Recorder
 
@@ -290,15 +299,26 @@ class _Trainer:
             for name, value in self.setup.provenance().items()
             if isinstance(value, str | int | float)
         }
-        with Recorder(
+        recorder = Recorder(
             training.model,
             self.run,
             optimizer=training.optimizer,
             every=recipe.record.every,
             start_step=training.step,
+            resume=resume,
+            tell=self._say,
             attributes={"recipe": to_toml(recipe), "seed": recipe.train.seed, **provenance},
-        ) as recorder:
-            yield recorder
+        )
+        with recorder:
+            self.recorder = recorder
+            yield
+        self.recorder, replay = None, recorder.replay
+        if replay.compared and not replay.differing:
+            self._log(f"{replay.compared} recorded rows were repeated: all are equal")
+
+    def _mark(self, status: str) -> None:
+        if self.recorder is not None:
+            self.recorder.status = status
 
     def _outcome(self, message: str) -> TrainOutcome:
         known = checkpoints.steps(self.run)
@@ -311,11 +331,16 @@ class _Trainer:
             metrics=dict(self.standing.metrics),
             checkpoint=self.run / checkpoints.FOLDER / name if name else None,
             message=message,
+            writes=self.processes.writes,
         )
 
     def _say(self, text: str) -> None:
-        self.log.write(text)
+        self._log(text)
         self.progress.line(text)
+
+    def _log(self, text: str) -> None:
+        if self.processes.writes:
+            self.log.write(text)
 
 
 _MESSAGES = {
@@ -327,8 +352,3 @@ _MESSAGES = {
         "schedule.learning_rate and train again"
     ),
 }
-
-
-def _mark(recorder: Any, status: str) -> None:
-    if recorder is not None:
-        recorder.status = status

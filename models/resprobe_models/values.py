@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Literal, Union, get_args, get_origin
 
-from resprobe.errors import InputError, UnknownNameError
+from resprobe.errors import InputError, UnknownNameError, shown
 
 _KINDS: dict[Any, str] = {
     bool: "true or false",
@@ -16,6 +16,10 @@ _KINDS: dict[Any, str] = {
     float: "a finite number",
     str: "a text",
 }
+
+
+# TOML promises whole numbers of 64 bits, and so do the libraries that take them.
+_BEYOND = 2**63
 
 
 def key(default: Any, meaning: str, **limits: float) -> Any:
@@ -58,9 +62,14 @@ def checked(name: str, value: Any, hint: Any, limits: Mapping[str, float] | None
     if hint not in _KINDS:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError as error:
+            raise InputError(_wrong(name, value, _KINDS[hint])) from error
     if type(value) is not hint or (hint is float and not math.isfinite(value)):
         raise InputError(_wrong(name, value, _KINDS[hint]))
+    if hint is int and abs(value) >= _BEYOND:
+        raise InputError(_wrong(name, value, "a whole number of less than 2^63"))
     _check_limits(name, value, limits or {})
     return value
 
@@ -95,5 +104,5 @@ def _check_limits(name: str, value: Any, limits: Mapping[str, float]) -> None:
 
 
 def _wrong(name: str, value: Any, expected: str) -> str:
-    shown = str(value).lower() if isinstance(value, bool) else repr(value)
-    return f"{name} = {shown}: expected {expected}."
+    given = str(value).lower() if isinstance(value, bool) else shown(value)
+    return f"{name} = {given}: expected {expected}."

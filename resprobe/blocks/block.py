@@ -69,6 +69,8 @@ class Block:
             on `(token, sample, feature)` inside. What is shown of a block has the samples first.
         follows: whether x was made of the output of the block before it; not so in the first
             block, nor where another branch of the network begins, as a decoder after its encoder.
+        exchangeable: whether the block may change places with the one before it: it starts from
+            what that one made, nothing else reads that, and both keep the same shape.
         source: where a running forward pass shows x.
         module: path of the module (of a plain unit: the unit).
         occurrence: which call of that module this is in a forward pass, from 0.
@@ -96,6 +98,7 @@ class Block:
     occurrence: int
     sample_axis: int = 0
     follows: bool = True
+    exchangeable: bool = False
 
     @property
     def shortcut(self) -> int | None:

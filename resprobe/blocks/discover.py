@@ -14,6 +14,7 @@ from torch import nn
 from resprobe.blocks.ancestry import Ancestry
 from resprobe.blocks.axes import feature_axis
 from resprobe.blocks.block import Block, Blocks, Operand, Source, subsampling
+from resprobe.blocks.chains import with_exchangeable
 from resprobe.blocks.describe import activations, scale
 from resprobe.blocks.joints import Joint, find_joints
 from resprobe.blocks.operations import Event, ModuleCall, Program
@@ -112,7 +113,8 @@ def discover(model: nn.Module, program: Program) -> Blocks:
     units = getattr(model, "plain_units", None)
     if not found and units:
         found = _plain_units(model, program, tuple(units))
-    return Blocks(tuple(_placed(_named(found))), tuple(refused))
+    placed = with_exchangeable(program, _placed(_named(found)))
+    return Blocks(tuple(placed), tuple(refused))
 
 
 def _block(known: Ancestry, joint: Joint, end: tuple[str, int]) -> Block:

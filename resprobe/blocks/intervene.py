@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from resprobe.blocks.batch_norm import reads_statistics
 from resprobe.blocks.block import subsampling
 from resprobe.blocks.discover import discover, unchanged
 from resprobe.blocks.operations import ControlFlowChanged, Program
@@ -259,10 +260,23 @@ class Runner:
                 shows.append(_Show(made + 1, block, True, (block.input, block.output)))
         return sorted(shows, key=lambda one: (one.place, not one.after))
 
-    def kept_bytes(self, samples: int, *, replays: bool = True, states: bool = False) -> int:
+    def kept_bytes(
+        self,
+        samples: int,
+        *,
+        replays: bool = True,
+        states: bool = False,
+        functions: bool = False,
+    ) -> int:
         """Give how many bytes of tensors a batch of `samples` keeps for its blocks."""
-        kept = self._needed(Keep(replays, branches=not replays and not states, states=states))
+        branches = not (replays or states or functions)
+        kept = self._needed(Keep(replays, branches, states, functions))
         return sum(self._bytes(value) for value in kept) * samples // self._samples
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether the model normalises by running statistics."""
+        return any(map(reads_statistics, self._program.operations))
 
     def largest_bytes(self, samples: int) -> int:
         """Give how many bytes the largest tensor of a pass over `samples` has."""
@@ -409,10 +423,18 @@ class Pass:
             first: index of the first block.
             last: index of the last one, included.
         """
-        span = [self.blocks[index] for index in range(first, last + 1)]
+        return self.lesion_set(range(first, last + 1))
+
+    def lesion_set(self, indices: Iterable[int]) -> Any:
+        """Give the model's output with the branches of these blocks dropped, their skips kept.
+
+        Args:
+            indices: of the blocks, at least one, in any order.
+        """
+        chosen = [self.blocks[index] for index in sorted(indices)]
         if self.blocks.plain:
-            return self._plain_lesion(span)
-        dropped = [operand for block in span for operand in block.carried]
+            return self._plain_lesion(chosen)
+        dropped = [operand for block in chosen for operand in block.carried]
         if self._program.random_states:
             return self._again(dropped)
         try:
@@ -437,31 +459,28 @@ class Pass:
         """
         return self.replace_sum(block, self.shortcut(block) + branch)
 
-    def reorder(self, blocks: Sequence[Block]) -> Any:
-        """Give the model's output with neighbouring blocks run in this order; needs `functions`.
+    def reorder(self, *orders: Sequence[Block]) -> Any:
+        """Give the model's output with neighbouring blocks run in these orders; needs `functions`.
 
         Two blocks in exchanged order are a swap, a random order is a shuffle.
 
         Args:
-            blocks: a run of neighbours, each once, whose features have one shape.
+            *orders: each a run of neighbours, each once, which may change places (see
+                `Block.exchangeable`); no block is in two of them.
 
         Raises:
-            InputError: they are no neighbours, each starting where the one before it ends.
+            InputError: they are no such neighbours.
         """
-        chain = sorted((self._own(block) for block in blocks), key=lambda block: block.index)
-        joined = all(b.input == a.output for a, b in pairwise(chain))
-        shapes = {shape for b in chain for shape in (b.input_shape, b.output_shape)}
-        if not joined or len(shapes) != 1:
-            names = ", ".join(block.name for block in chain)
-            raise InputError(
-                f"the blocks {names} can't change places: give blocks of one stage, each starting "
-                "where the one before it ends."
-            )
-        x = self._program.kept[chain[0].input]
-        for block in blocks:
-            own = self._own(block)
-            x = self._replay({own.input: x}, output=Ref(own.output))
-        return self._replay({chain[-1].output: x})
+        done: dict[int, Tensor] = {}
+        for order in sorted(orders, key=lambda order: min(block.index for block in order)):
+            own = [self._own(block) for block in order]
+            chain = _chain(own)
+            start = chain[0].input
+            x = self._replay(done, output=Ref(start)) if done else self._program.kept[start]
+            for block in own:
+                x = self._replay({**done, block.input: x}, output=Ref(block.output))
+            done[chain[-1].output] = x
+        return self._replay(done)
 
     def _replay(self, changes: Mapping[int, Tensor], *, output: Any = None) -> Any:
         if self._program.random_states:
@@ -494,6 +513,19 @@ class Pass:
     def _own(self, block: Block) -> Block:
         """Give the block as it is in this pass, whose operations may be numbered otherwise."""
         return self.blocks[block.index]
+
+
+def _chain(blocks: Sequence[Block]) -> list[Block]:
+    """Give blocks in the order of execution, if they may change places with each other."""
+    chain = sorted(blocks, key=lambda block: block.index)
+    neighbours = all(b.index == a.index + 1 and b.exchangeable for a, b in pairwise(chain))
+    if not neighbours:
+        names = ", ".join(block.name for block in chain)
+        raise InputError(
+            f"the blocks {names} can't change places: give blocks of one stage, each starting "
+            "where the one before it ends."
+        )
+    return chain
 
 
 def _values(block: Block) -> tuple[int, ...]:

@@ -14,7 +14,9 @@ from resprobe.cli.foreign import FORMS, arguments, data_options, data_request, m
 from resprobe.errors import InputError
 
 if TYPE_CHECKING:
-    from resprobe.collect import Collected, Estimate, Samples
+    from resprobe.collect import Collected, Samples
+    from resprobe.quantities.trials import Trials
+    from resprobe.session import Estimate
 
 
 @click.command()
@@ -66,6 +68,43 @@ if TYPE_CHECKING:
     "--sample-seed", type=int, default=0, show_default=True, help="Seed of the stratified draw."
 )
 @click.option("--sample-indices", metavar="I,J,…", help="These samples instead of a draw.")
+@click.option(
+    "--levels",
+    type=int,
+    default=10,
+    show_default=True,
+    metavar="K",
+    help="For lesion-multi: drop 1 to K blocks at once. For lesion-shuffle: 1, 2, 3, 5, 8, … up "
+    "to K swaps of two blocks.",
+)
+@click.option(
+    "--trials",
+    type=int,
+    default=10,
+    show_default=True,
+    metavar="T",
+    help="Random draws of each level.",
+)
+@click.option(
+    "--trial-seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed of these draws; larger K and T keep those of smaller ones.",
+)
+@click.option(
+    "--drop-transitions",
+    is_flag=True,
+    help="lesion-multi also drops blocks that change the shape.",
+)
+@click.option(
+    "--training-samples",
+    type=int,
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Training images for the families that estimate BatchNorm's statistics anew.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 @click.option("--overwrite", is_flag=True, help="Replace what was measured with other settings.")
 @click.option("--estimate", "only_estimate", is_flag=True, help="Print time and memory and stop.")
@@ -88,6 +127,11 @@ def collect(  # noqa: PLR0917  # click passes every option by name
     samples: int | None,
     sample_seed: int,
     sample_indices: str | None,
+    levels: int,
+    trials: int,
+    trial_seed: int,
+    drop_transitions: bool,
+    training_samples: int,
     device: str,
     overwrite: bool,
     only_estimate: bool,
@@ -104,6 +148,7 @@ def collect(  # noqa: PLR0917  # click passes every option by name
         resprobe collect r20
         resprobe collect r20 --checkpoint all --preset economy
         resprobe collect net --run-code
+        resprobe collect r20 --quantity +multi_lesion_error --trials 20 --estimate
         resprobe collect --model net.py:resnet20 --weights resnet20.th \\
             --data cifar10 --data-dir data -o r20
         resprobe collect --model timm:resnet50 --weights w.safetensors \\
@@ -111,13 +156,20 @@ def collect(  # noqa: PLR0917  # click passes every option by name
         resprobe collect --model transformers:GPT2ForSequenceClassification \\
             --weights gpt2-news/ --data news.npz -o gpt2
     """
-    from resprobe.collect import Samples, chosen_families, left_alone
+    from resprobe.collect import Samples, by_preset, chosen_families, left_alone
+    from resprobe.quantities.trials import Trials
 
     if samples is not None and sample_indices is not None:
         raise InputError("--samples and --sample-indices exclude each other; give one of them.")
     families = chosen_families(preset, quantities)
     chosen = Samples(samples, sample_seed, _indices(sample_indices))
     leave = left_alone(families, quantities)
+    drawn = Trials(levels, trials, trial_seed, drop_transitions, training_samples)
+    how: dict[str, Any] = {
+        "samples": chosen,
+        "trials": drawn,
+        "optional": by_preset(families, quantities),
+    }
     if model is not None:
         if run is not None or data is None:
             raise InputError(
@@ -141,7 +193,7 @@ def collect(  # noqa: PLR0917  # click passes every option by name
             source = request.source()
             for note in source.notes:
                 tell(note)
-            _print_estimates(estimate(source, families, samples=chosen), as_json)
+            _print_estimates(estimate(source, families, **how), as_json)
             return
         assert out is not None
         with counting(quiet=quiet) as progress:
@@ -149,7 +201,7 @@ def collect(  # noqa: PLR0917  # click passes every option by name
                 request,
                 out,
                 families,
-                samples=chosen,
+                **how,
                 overwrite=overwrite,
                 leave=leave,
                 progress=progress,
@@ -182,13 +234,13 @@ def collect(  # noqa: PLR0917  # click passes every option by name
         source, _ = from_run(
             run, _which(checkpoint), data_dir=data_dir, device=device, run_code=run_code
         )
-        _print_estimates(estimate(source, families, samples=chosen), as_json)
+        _print_estimates(estimate(source, families, **how), as_json)
         return
     done = collect_of_run(
         run,
         checkpoint,
         families,
-        samples=chosen,
+        **how,
         overwrite=overwrite,
         leave=leave,
         data_dir=data_dir,
@@ -205,6 +257,8 @@ def collect_of_run(
     families: dict[str, str],
     *,
     samples: Samples | None = None,
+    trials: Trials | None = None,
+    optional: Collection[str] = (),
     overwrite: bool = False,
     leave: Collection[str] = (),
     data_dir: Path | None = None,
@@ -236,6 +290,8 @@ def collect_of_run(
                 folder,
                 families,
                 samples=samples,
+                trials=trials,
+                optional=optional,
                 overwrite=overwrite,
                 leave=leave,
                 progress=progress,
@@ -265,20 +321,26 @@ def _indices(text: str | None) -> tuple[int, ...] | None:
 
 def _print_estimates(estimates: Sequence[Estimate], as_json: bool) -> None:
     lines = [
-        f"{e.family}: {e.samples} samples, about {e.seconds:.0f} s and {e.memory_mb:.0f} MB beside "
-        "the model"
+        f"{e.family} would be left out: {e.left_out}"
+        if e.left_out
+        else f"{e.family}: {e.samples} samples, about {e.seconds:.0f} s and {e.memory_mb:.0f} MB "
+        "beside the model"
         for e in estimates
     ]
     emit(as_json, [vars(e) for e in estimates], "\n".join(lines))
 
 
+def _line(item: Collected) -> str:
+    if item.left_out:
+        return f"{item.family} left out: {item.left_out}"
+    if item.kept:
+        kept = f"{item.family} kept as it was measured before, on {item.samples} samples"
+        return f"{item.path}: {kept}"
+    return f"{item.path}: {item.family} of {item.samples} samples in {item.seconds:.1f} s"
+
+
 def _print_collected(done: Sequence[Collected], target: Path, as_json: bool, quiet: bool) -> None:
-    lines = [
-        f"{item.path}: {item.family} kept as it was measured before, on {item.samples} samples"
-        if item.kept
-        else f"{item.path}: {item.family} of {item.samples} samples in {item.seconds:.1f} s"
-        for item in done
-    ]
+    lines = [_line(item) for item in done]
     lines.append(f"next: resprobe analyze {target}")
     emit(
         as_json,

@@ -27,6 +27,7 @@ def export(input_: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool)
     Example:
         resprobe export r20 -o r20.h5
     """
+    from resprobe.files import refuse_special
     from resprobe.source import collect_command
     from resprobe.store.export import write_tree
     from resprobe.store.reader import enclosing_run
@@ -37,8 +38,13 @@ def export(input_: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool)
     run = enclosing_run(out)
     if run is not None:
         raise InputError(f"-o {out} lies in the run {run}, whose files are its own; give another.")
-    if out.exists() and not overwrite:
+    refuse_special(out)
+    if (out.exists() or out.is_symlink()) and not overwrite:
         raise InputError(f"{out} exists; give another path or --overwrite.")
+    if out.exists() and input_.exists() and out.samefile(input_):
+        raise InputError(f"-o {out} is the INPUT itself; give another path.")
+    if out.is_dir():
+        raise InputError(f"-o {out} is a folder; give the path of a file.")
     tree = open_tree(input_)
     groups: dict[str, Any] = {
         str(node.path): node.to_dataset() for node in tree.leaves if "rows" in node.attrs

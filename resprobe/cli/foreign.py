@@ -89,6 +89,6 @@ def arguments(pairs: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--model-arg {pair!r}: give KEY=VALUE, such as depth=20.")
         try:
             found[key] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             found[key] = text
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ from resprobe.errors import InputError, UnknownNameError
 if TYPE_CHECKING:
     import xarray as xr
 
+# The largest sample of zeros: beyond it the machine's memory ends before the network is asked.
+_MOST_NUMBERS = 10**8
 # Additions that are named where many were refused for one reason; --json has all.
 _SHOWN = 3
 
@@ -121,6 +124,11 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
         shape = ()
     if not shape or min(shape) < 1:
         raise InputError(f"--input-shape {text!r}: give positive numbers, such as 3,32,32.")
+    if math.prod(shape) > _MOST_NUMBERS:
+        raise InputError(
+            f"--input-shape {text!r}: a sample of more than {_MOST_NUMBERS:,} numbers is not made; "
+            "give a smaller shape, such as 3,32,32."
+        )
     return shape
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import click
@@ -53,7 +54,16 @@ def _rows(kind: str) -> list[dict[str, Any]]:
         ]
     if kind == "analyses":
         return [{"name": n, "meaning": registry.load(kind, n).meaning} for n in names]
+    if kind == "datasets":
+        return [
+            {"name": n, "object": target, "meaning": _first_line(registry.load(kind, n))}
+            for n, target in names.items()
+        ]
     return [{"name": name, "object": target} for name, target in names.items()]
+
+
+def _first_line(documented: Any) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
 
 
 def _table(kind: str, rows: list[dict[str, Any]]) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
+import re
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -47,6 +47,7 @@ class Commands(click.Group):
         """Find the command that is meant, or list near names."""
         if args and not args[0].startswith("-") and args[0] not in registry.entries("commands"):
             raise _Refused(str(UnknownNameError("command", args[0], registry.entries("commands"))))
+        _refuse_empty(args)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -55,7 +56,39 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except ResprobeError as error:
             kind = _Refused if isinstance(error, InputError) else _Failed
-            raise kind(str(error)) from error
+            raise kind(_one_line(str(error))) from error
+        except BrokenPipeError:
+            raise  # whoever read our output has seen enough; click ends quietly
+        except OSError as error:
+            # Every command checks its own paths; this is what a file system still thinks of.
+            if error.filename is None:  # HDF5 does not say which file it could not read
+                raise _Refused(
+                    f"what was given can't be read or written ({_one_line(str(error))}); `resprobe "
+                    "check INPUT` says which file is damaged."
+                ) from error
+            raise _Refused(
+                f"{_one_line(str(error.filename))} can't be used ({error.strerror}); give another "
+                "path, or repair what is there."
+            ) from error
+
+
+def _refuse_empty(args: list[str]) -> None:
+    """Refuse an empty word: as a path it would be the working directory, and all that is in it."""
+    for before, word in pairwise(args):
+        if word == "" or re.fullmatch(r"--[\w-]+=", word):
+            where = word.removesuffix("=") or f"the word after {before}"
+            raise _Refused(
+                f"{where} is empty; give a value, or leave it out. A shell gives an empty word for "
+                "a variable that is not set."
+            )
+
+
+def _one_line(message: str) -> str:
+    """Show what a quoted path or name may hold, line breaks and control codes, by its escapes."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in message
+    )
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,16 +108,5 @@ def resprobe_command() -> None:
 
 
 def main() -> None:
-    """Run the command line; a file that HDF5 could not write is left without its clean-up."""
-    code = 0
-    try:
-        resprobe_command.main(prog_name="resprobe")
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    # HDF5 crashes when it closes a file after a failed write, also at the process's end.
-    writer = sys.modules.get("resprobe.store.writer")
-    if writer is not None and writer.abandoned():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    """Run the command line."""
+    resprobe_command.main(prog_name="resprobe")

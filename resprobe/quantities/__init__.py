@@ -6,6 +6,8 @@ ENTRIES = {
     "branch_norm": "resprobe.quantities.norms:BRANCH_NORM",
     "branch_shortcut_ratio": "resprobe.quantities.norms:BRANCH_SHORTCUT_RATIO",
     "branch_shortcut_cosine": "resprobe.quantities.norms:BRANCH_SHORTCUT_COSINE",
+    "reestimated_input_norm": "resprobe.quantities.norms_reestimated:INPUT_NORM",
+    "reestimated_branch_norm": "resprobe.quantities.norms_reestimated:BRANCH_NORM",
     "weight_norm": "resprobe.quantities.norms:WEIGHT_NORM",
     "test_loss": "resprobe.quantities.outputs:TEST_LOSS",
     "margin": "resprobe.quantities.outputs:MARGIN",
@@ -25,6 +27,34 @@ ENTRIES = {
     "span_lesion_error": "resprobe.quantities.lesion_span:SPAN_LESION_ERROR",
     "span_lesion_loss": "resprobe.quantities.lesion_span:SPAN_LESION_LOSS",
     "span_lesion_correct": "resprobe.quantities.lesion_span:SPAN_LESION_CORRECT",
+    "multi_lesion_dropped": "resprobe.quantities.lesion_multi:DROPPED",
+    "multi_lesion_error": "resprobe.quantities.lesion_multi:MULTI_LESION_ERROR",
+    "multi_lesion_loss": "resprobe.quantities.lesion_multi:MULTI_LESION_LOSS",
+    "multi_lesion_correct": "resprobe.quantities.lesion_multi:MULTI_LESION_CORRECT",
+    "shuffle_order": "resprobe.quantities.lesion_shuffle:ORDER",
+    "kendall_tau_distance": "resprobe.quantities.lesion_shuffle:DISTANCE",
+    "kendall_tau_distance_possible": "resprobe.quantities.lesion_shuffle:POSSIBLE_DISTANCE",
+    "shuffle_error": "resprobe.quantities.lesion_shuffle:SHUFFLE_ERROR",
+    "shuffle_loss": "resprobe.quantities.lesion_shuffle:SHUFFLE_LOSS",
+    "shuffle_correct": "resprobe.quantities.lesion_shuffle:SHUFFLE_CORRECT",
+    "reestimated_correct": "resprobe.quantities.reestimated:REESTIMATED_CORRECT",
+    "reestimated_test_loss": "resprobe.quantities.reestimated:REESTIMATED_TEST_LOSS",
+    "reestimated_test_error": "resprobe.quantities.reestimated:REESTIMATED_TEST_ERROR",
+    "reestimated_lesion_error": "resprobe.quantities.reestimated:REESTIMATED_LESION_ERROR",
+    "reestimated_lesion_loss": "resprobe.quantities.reestimated:REESTIMATED_LESION_LOSS",
+    "reestimated_lesion_correct": "resprobe.quantities.reestimated:REESTIMATED_LESION_CORRECT",
+    "reestimated_multi_lesion_error": (
+        "resprobe.quantities.lesion_multi:REESTIMATED_MULTI_LESION_ERROR"
+    ),
+    "reestimated_multi_lesion_loss": (
+        "resprobe.quantities.lesion_multi:REESTIMATED_MULTI_LESION_LOSS"
+    ),
+    "reestimated_multi_lesion_correct": (
+        "resprobe.quantities.lesion_multi:REESTIMATED_MULTI_LESION_CORRECT"
+    ),
+    "reestimated_shuffle_error": "resprobe.quantities.lesion_shuffle:REESTIMATED_SHUFFLE_ERROR",
+    "reestimated_shuffle_loss": "resprobe.quantities.lesion_shuffle:REESTIMATED_SHUFFLE_LOSS",
+    "reestimated_shuffle_correct": "resprobe.quantities.lesion_shuffle:REESTIMATED_SHUFFLE_CORRECT",
     "branch_gradient_norm": "resprobe.quantities.training:BRANCH_GRADIENT_NORM",
     "gradient_norm": "resprobe.quantities.training:GRADIENT_NORM",
     "update_norm": "resprobe.quantities.training:UPDATE_NORM",

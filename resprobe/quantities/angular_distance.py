@@ -133,6 +133,8 @@ class AngularDistance:
     sees_outputs = False
     needs_replays = False
     needs_states = True
+    needs_functions = False
+    reestimates = False
     counted = ("angular_distance",)
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -36,6 +37,8 @@ class Measurement(Protocol):
     sees_outputs: bool  # whether `see_output` is called
     needs_replays: bool  # whether `rows` intervenes
     needs_states: bool  # whether `rows` asks for the blocks' inputs and outputs
+    needs_functions: bool  # whether `rows` runs blocks in another order
+    reestimates: bool  # whether it is a `Reestimating`
     # The per-sample variables, beside `label`, that `add` takes; they are read back on resuming.
     counted: tuple[str, ...]
 
@@ -56,6 +59,19 @@ class Measurement(Protocol):
 
     def totals(self) -> dict[str, Any]:
         """Give every variable without the dimension `sample`."""
+
+
+class Reestimating(Measurement, Protocol):
+    """Measures with the statistics of BatchNorm estimated anew from training images."""
+
+    family_name: str
+    batch_norm_mode: str  # what is said of BatchNorm with every number; set by the collection
+
+    def reestimate(self, batches: Iterable[Callable[[], Pass]]) -> None:
+        """Take the statistics; each call of an item makes the pass over one training batch."""
+
+    def running(self) -> AbstractContextManager[Any]:
+        """Give the context in which a batch is run for `rows`."""
 
 
 class Tally:

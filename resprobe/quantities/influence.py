@@ -64,6 +64,8 @@ class Influence:
     sees_outputs = True
     needs_replays = False
     needs_states = False
+    needs_functions = False
+    reestimates = False
     counted = ()
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:

@@ -71,6 +71,8 @@ class Lesion:
     sees_outputs = False
     needs_replays = True
     needs_states = False
+    needs_functions = False
+    reestimates = False
     counted = ("correct", "lesion_correct")
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:

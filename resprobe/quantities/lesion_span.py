@@ -81,6 +81,8 @@ class LesionSpan:
     sees_outputs = False
     needs_replays = True
     needs_states = False
+    needs_functions = False
+    reestimates = False
     counted = ("correct", "span_lesion_correct")
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:

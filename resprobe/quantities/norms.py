@@ -127,6 +127,8 @@ class Norms:
     sees_outputs = False
     needs_replays = False
     needs_states = False
+    needs_functions = False
+    reestimates = False
     counted = ("correct",)
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from resprobe import checkpoints
 from resprobe.errors import InputError
+from resprobe.files import refuse_special
+from resprobe.run_recipe import read_run_recipe, recipe_path
 from resprobe.store.check_file import examine, leaf_groups
 from resprobe.store.hdf5 import FLUSH, hdf5, require_ours
 from resprobe.store.lock import is_locked
@@ -56,15 +57,15 @@ def check(path: Path) -> Report:
 
 
 def _check_run(run: Path, report: Report) -> None:
-    recipe = run / ("recipe.toml" if (run / "recipe.toml").exists() else "source.toml")
+    recipe = recipe_path(run)
     report.files.append(recipe)
     try:
-        tables = tomllib.loads(recipe.read_text(encoding="utf-8"))
+        tables = read_run_recipe(run)[1]
         report.violations += [
             f"{recipe} lacks the table [{name}]" for name in ("model", "data") if name not in tables
         ]
-    except (OSError, ValueError) as error:
-        report.violations.append(f"{recipe} can't be read: {error}")
+    except InputError as error:
+        report.violations.append(str(error))
         tables = {}
     digests = _check_checkpoints(run, report)
     _check_recording(run, tables, report)
@@ -103,7 +104,8 @@ def _check_checkpoints(run: Path, report: Report) -> dict[str, str]:
         problem = _broken_safetensors(path)
         if problem:
             report.violations.append(f"{path} is damaged: {problem}")
-        digests[stem] = hashlib.sha256(path.read_bytes()).hexdigest()
+        if path.is_file():
+            digests[stem] = hashlib.sha256(path.read_bytes()).hexdigest()
         state = path.with_name(f"{stem}.state.safetensors")
         if state.exists():
             report.files.append(state)
@@ -126,6 +128,7 @@ def _broken_safetensors(path: Path) -> str:
     """Say what is wrong with a safetensors file, "" if nothing is; needs no torch."""
     size = path.stat().st_size
     try:
+        refuse_special(path)
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             if length > size:
@@ -139,7 +142,15 @@ def _broken_safetensors(path: Path) -> str:
                 ),
                 default=0,
             )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        InputError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         return f"its header can't be read ({error})"
     return "" if 8 + length + end == size else f"it has {size} bytes instead of {8 + length + end}"
 

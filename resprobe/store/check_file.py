@@ -12,7 +12,7 @@ from resprobe.errors import InputError
 from resprobe.quantities.quantity import all_quantities
 from resprobe.store.hdf5 import hdf5, require_ours, snapshot
 from resprobe.store.reader import read_file
-from resprobe.store.schema import STATUS
+from resprobe.store.schema import REPLAY, STATUS
 from resprobe.store.training import EPOCH
 
 
@@ -84,6 +84,7 @@ def _check_group(name: str, group: h5py.Group) -> list[str]:
             if not name.endswith("/epoch"):  # its means are of the same names, in float64
                 problems += _check_declaration(label, dataset)
     problems += _check_rows(group, rows, committed)
+    problems += _check_replay(group)
     return problems
 
 
@@ -145,6 +146,25 @@ def _check_rows(group: h5py.Group, rows: str, committed: int) -> list[str]:
         return [f"{rows} does not increase from row to row"]
     if len(values) and values[0] < 0:
         return [f"{rows} begins with {values[0]}"]
+    return []
+
+
+def _check_replay(group: h5py.Group) -> list[str]:
+    """Check what is stored of rows that were recorded again; recordings alone have it."""
+    names = [variable.name for variable in REPLAY]
+    there = [name for name in names if name in group]
+    if not there:
+        return []
+    if there != names:
+        return [f"lacks {', '.join(name for name in names if name not in there)}"]
+    compared, differing, step, largest = (group[name][()] for name in names)
+    if not 0 <= differing <= compared:
+        return [f"replay_differing is {differing} where replay_compared is {compared}"]
+    if (differing > 0) != (step > 0) or (differing > 0) != (largest > 0):
+        return [
+            f"replay_differing is {differing}, but replay_first_step {step} and "
+            f"replay_largest_difference {largest}"
+        ]
     return []
 
 

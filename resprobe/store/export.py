@@ -10,7 +10,7 @@ import numpy as np
 
 from resprobe.errors import InputError
 from resprobe.store.room import reserve_new
-from resprobe.store.schema import CONVENTIONS, SCHEMA_VERSION, STATUS
+from resprobe.store.schema import CONVENTIONS, REPLAY, SCHEMA_VERSION, STATUS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,7 +46,7 @@ def write_tree(groups: Mapping[str, xr.Dataset], attributes: Mapping[Any, Any], 
         reserve_new(unborn, need, "everything")
         tree.to_netcdf(unborn, engine="h5netcdf")
         unborn.replace(path)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a damaged attribute may be no text any more
         unborn.unlink(missing_ok=True)
         raise InputError(f"{path} can't be written ({error}); give another path.") from error
 
@@ -66,6 +66,10 @@ def _with_bookkeeping(dataset: xr.Dataset) -> xr.Dataset:
             "flag_meanings": " ".join(STATUS),
         }
     )
+    for scalar in REPLAY:
+        if scalar.name in written.attrs:
+            value = np.dtype(scalar.dtype).type(written.attrs.pop(scalar.name))
+            written[scalar.name] = ((), value, scalar.attributes)
     for name, variable in written.variables.items():
         # Encodings of the file it came from (chunks, fill values of int8) do not carry over.
         variable.encoding = {"_FillValue": np.nan} if variable.dtype.kind == "f" else {}

@@ -12,6 +12,8 @@ import h5py
 import numpy as np
 
 from resprobe.errors import InputError
+from resprobe.files import refuse_special
+from resprobe.store.lock import LOCK, is_in_use
 from resprobe.store.schema import SCHEMA_VERSION
 
 # How long a reader tries again while a writer is in the middle of a batch, in seconds.
@@ -31,6 +33,7 @@ def require_hdf5(path: Path) -> None:
             f"{path} does not exist; give a run directory or an .h5 file that resprobe wrote."
         )
     try:
+        refuse_special(path)
         with path.open("rb") as stream:
             magic = stream.read(8)
     except OSError as error:
@@ -71,7 +74,12 @@ def require_ours(file: h5py.File, path: Path) -> None:
     Raises:
         InputError: with what it is and what to do.
     """
-    found = file.attrs.get("resprobe_schema")
+    try:
+        found = file.attrs.get("resprobe_schema")
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); take it from a copy, or record it again."
+        ) from error
     version = np.ravel(found)[0] if found is not None else None
     if not isinstance(version, np.integer | int):
         raise InputError(
@@ -85,24 +93,80 @@ def require_ours(file: h5py.File, path: Path) -> None:
         )
 
 
+def require_storage(file: h5py.File, path: Path) -> None:
+    """Refuse a file whose committed rows do not lie in it, before they are read lazily.
+
+    HDF5 gives fill values for a chunk that its index has lost.
+
+    Raises:
+        InputError: a variable's bytes lie beyond the end, or chunks of committed rows are missing.
+    """
+    end = path.stat().st_size
+
+    def visit(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and not _is_stored(item, end):
+            raise InputError(
+                f"{path} is damaged (rows of {name} are not in it); take it from a copy, or record "
+                "it again."
+            )
+
+    try:
+        file.visititems(visit)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{path} is damaged ({error}); take it from a copy, or record it again."
+        ) from error
+
+
+def _is_stored(dataset: h5py.Dataset, end: int) -> bool:
+    if dataset.chunks is None:
+        start = dataset.id.get_offset()
+        dataset[()]  # text lies elsewhere in the file
+        return start is None or start + dataset.id.get_storage_size() <= end
+    rows: set[int] = set()
+
+    def see(chunk: h5py.h5d.StoreInfo) -> None:
+        if chunk.byte_offset is not None and chunk.byte_offset + chunk.size <= end:
+            rows.add(int(chunk.chunk_offset[0]))
+
+    dataset.id.chunk_iter(see)
+    committed = dataset.parent.get("committed")
+    count = dataset.shape[0] if committed is None else int(committed[()])
+    needed = range(0, min(count, dataset.shape[0]), dataset.chunks[0])
+    return rows.issuperset(needed)
+
+
 def snapshot(path: Path) -> bytes:
     """Give the bytes of a file as they were at one moment, also while it is being written.
 
     HDF5 looks at the end of a file once, when it opens it, and takes what a writer adds meanwhile
-    for damage. Two passes that read the same bytes show what was there between them.
+    for damage. Two passes that read the same bytes show what was there between them; what is there
+    between two writes is whole (`ordered.py`). One pass is enough where nobody holds the lock.
 
     Raises:
-        InputError: it changes all the time.
+        InputError: it changes all the time, or can't be read.
     """
     deadline = time.monotonic() + PATIENCE
-    earlier = path.read_bytes()
-    while (content := path.read_bytes()) != earlier:
-        if time.monotonic() > deadline:
-            raise InputError(
-                f"{path} changes faster than it can be read; try again, or wait for its writer."
-            )
-        earlier = content
+    try:
+        at_rest, before = not is_in_use(path.parent / LOCK), _age(path)
+        earlier = path.read_bytes()
+        if at_rest and not is_in_use(path.parent / LOCK) and _age(path) == before:
+            return earlier
+        while (content := path.read_bytes()) != earlier:
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"{path} changes faster than it can be read; try again, or wait for its writer."
+                )
+            earlier = content
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}); check it.") from error
     return content
+
+
+def _age(path: Path) -> tuple[int, int]:
+    """Give what changes when a file is written."""
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
 
 
 def _without_lock(path: Path) -> h5py.File:

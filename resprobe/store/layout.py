@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,15 @@ import h5netcdf
 import h5py
 import numpy as np
 
-from resprobe.store.room import reserve_new
-from resprobe.store.schema import CONVENTIONS, SCHEMA_VERSION, STATUS, Group, Variable
-
-# Room for an empty file with all its coordinates.
-_LAYOUT_ROOM = 1 << 20
+from resprobe.store.room import write_new
+from resprobe.store.schema import (
+    CONVENTIONS,
+    REPLAY,
+    SCHEMA_VERSION,
+    STATUS,
+    Group,
+    Variable,
+)
 
 
 def differences(file: h5py.File, group: Group) -> Iterator[str]:
@@ -56,18 +61,27 @@ def _bookkeeping() -> tuple[Variable, Variable]:
 def create(
     path: Path, groups: Sequence[Group], attributes: Mapping[str, Any], chunk_rows: int
 ) -> None:
-    """Make the file under another name and move it in place when its layout is whole."""
+    """Make the file under another name and move it in place when its layout is whole.
+
+    It is built in memory, because HDF5 crashes the process where the disk fails it. Neither links
+    nor attributes keep the order in which they were made: that would give every object a header
+    with a checksum, and a header is rewritten when rows are added: killed in the middle of that
+    write, its variable would be lost.
+
+    Raises:
+        DiskFullError: there is no room; nothing is left behind.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unborn = path.with_name(path.name + ".new")
-    reserve_new(unborn, _LAYOUT_ROOM, "the layout")
-    with h5netcdf.File(unborn, "w") as file:
+    memory = io.BytesIO()
+    aligned = {"alignment_threshold": 1, "alignment_interval": 8}
+    with h5netcdf.File(memory, "w", track_order=False, **aligned) as file:
         file.attrs["Conventions"] = CONVENTIONS
         file.attrs["resprobe_schema"] = np.int64(SCHEMA_VERSION)
         for name, value in attributes.items():
             file.attrs[name] = value
         for group in groups:
             _create_group(file, group, chunk_rows)
-    unborn.replace(path)
+    write_new(path, memory.getvalue(), "the layout")
 
 
 def _create_group(file: Any, group: Group, chunk_rows: int) -> None:
@@ -100,7 +114,7 @@ def _create_group(file: Any, group: Group, chunk_rows: int) -> None:
         variable = made.create_variable(
             declared.name, declared.dims, declared.dtype, chunks=chunks, fillvalue=fill
         )
-        if not declared.dims and declared.dtype in ("int64", "int8"):
+        if not declared.dims and (declared.dtype in ("int64", "int8") or declared in REPLAY):
             variable[...] = 0
         variable.attrs.update(declared.attributes)
         own = [

@@ -6,8 +6,9 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,12 @@ try:
     import fcntl
 except ImportError:  # not a POSIX system
     fcntl = None  # type: ignore[assignment]
+
+# Of a run, and of any folder that a writer works in.
+LOCK = ".lock"
+
+# Attempts at a lock, 10 ms apart.
+_LOOKS = 10
 
 _held: dict[Path, int] = {}
 
@@ -28,13 +35,13 @@ def run_lock(run: Path) -> Iterator[None]:
     Raises:
         InputError: another process holds it; the message names that process.
     """
-    with file_lock(Path(run) / ".lock", f"the run {run}"):
+    with file_lock(Path(run) / LOCK, f"the run {run}"):
         yield
 
 
 @contextmanager
 def file_lock(path: Path, what: str) -> Iterator[None]:
-    """Hold an exclusive lock on `path`, made if need be and left behind.
+    """Hold an exclusive lock on `path`, made for it and deleted when it is given back.
 
     Args:
         path: the file that is locked; it tells who holds it.
@@ -55,25 +62,55 @@ def file_lock(path: Path, what: str) -> Iterator[None]:
         with _exclusive_file(path, what):
             yield
         return
-    try:
-        opened = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{path}, which guards {what}, can't be made ({error.strerror}); choose another "
-            "directory."
-        ) from error
-    with opened as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(_taken(path, what)) from error
+    with _locked(path, what) as stream:
         _sign(stream)
         _held[key] = 1
         try:
             yield
         finally:
             del _held[key]
-            fcntl.flock(stream, fcntl.LOCK_UN)
+            # Deleted while it is held: whoever has it open meanwhile sees that it is gone.
+            with suppress(OSError):
+                path.unlink()
+
+
+@contextmanager
+def _locked(path: Path, what: str) -> Iterator[IO[str]]:
+    """Open and lock the file that is at `path` also when it is locked."""
+    while True:
+        try:
+            stream = path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise InputError(
+                f"{path}, which guards {what}, can't be made ({error.strerror}); choose another "
+                "directory."
+            ) from error
+        with stream:
+            if not _flock(stream):
+                raise InputError(_taken(path, what))
+            if _is_at(stream, path):
+                yield stream
+                return
+
+
+def _flock(stream: IO[str]) -> bool:
+    """Lock a file; one that is only being looked at (`is_locked`) is free again in no time."""
+    for _ in range(_LOOKS):
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            time.sleep(0.01)
+        else:
+            return True
+    return False
+
+
+def _is_at(stream: IO[str], path: Path) -> bool:
+    """Whether an open file is still the one at `path`: its last holder may have deleted it."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -100,15 +137,23 @@ def is_locked(path: Path) -> bool:
     """Whether another process holds the lock at `path`."""
     if fcntl is None:
         return path.with_name(path.name + ".held").exists()
-    if not path.exists() or _held.get(path.resolve()):
+    if _held.get(path.resolve()):
         return False
-    with path.open("r", encoding="utf-8") as stream:
+    try:
+        stream = path.open("r", encoding="utf-8")
+    except OSError:
+        return False
+    with stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             return True
-        fcntl.flock(stream, fcntl.LOCK_UN)
     return False
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether any process, this one too, holds the lock at `path`."""
+    return bool(_held.get(path.resolve())) or is_locked(path)
 
 
 def _sign(stream: IO[str]) -> None:

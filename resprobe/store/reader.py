@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import time
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import h5py
 
 from resprobe.errors import InputError
-from resprobe.store.hdf5 import FLUSH, PATIENCE, hdf5, require_ours, snapshot
-from resprobe.store.schema import STATUS
+from resprobe.files import real_path
+from resprobe.run_recipe import read_run_recipe
+from resprobe.store.hdf5 import FLUSH, PATIENCE, hdf5, require_ours, require_storage, snapshot
+from resprobe.store.schema import ENDED, REPLAY, STATUS
 
 if TYPE_CHECKING:
     import xarray as xr
-    from numpy.typing import NDArray
 
 
 def open(path: str | Path) -> xr.DataTree:  # noqa: A001 - `resprobe.open` by contract
@@ -30,8 +30,8 @@ def open(path: str | Path) -> xr.DataTree:  # noqa: A001 - `resprobe.open` by co
     Returns:
         For a run: `/training/step`, `/training/epoch` and `/step-00001950/FAMILY` for each
         checkpoint that was collected; for a file: its groups. Rows that are not committed do not
-        appear; the bookkeeping variables become attributes. Finished files are read lazily, files
-        that are being written at once.
+        appear; the bookkeeping variables become attributes. Finished files are read lazily; files
+        that are being written, or that a resume may go on in, at once.
 
     Raises:
         InputError: the path does not exist, is no resprobe file or run, is damaged, or was
@@ -54,7 +54,7 @@ def enclosing_run(path: Path) -> Path | None:
 
     A folder that merely holds a recipe, such as the one a recipe was written in, is none.
     """
-    for folder in (*path.parents, *path.resolve().parents):
+    for folder in (*path.parents, *real_path(path).parents):
         filled = (folder / "checkpoints").is_dir() or (folder / "training.h5").exists()
         if filled and is_run(folder):
             return folder
@@ -78,10 +78,12 @@ def read_file(path: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     try:
         with hdf5(path) as file:
             attributes, live = _look(file, path)
+            if not live:
+                require_storage(file, path)
         if not live:
             return _load_groups(path), attributes
     except InputError:
-        if not path.exists():
+        if not path.is_file():
             raise
     return _read_live(path)
 
@@ -147,12 +149,7 @@ def _tree(groups: dict[str, xr.Dataset], attributes: dict[str, Any]) -> xr.DataT
 
 def _recipe_attributes(run: Path) -> dict[str, Any]:
     """Give what names and groups a run: its resolved recipe, and that without seed and place."""
-    path = run / ("recipe.toml" if (run / "recipe.toml").exists() else "source.toml")
-    try:
-        text = path.read_text(encoding="utf-8")
-        recipe = tomllib.loads(text)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} can't be read ({error}); restore it from a copy.") from error
+    text, recipe = read_run_recipe(run)
     return {"recipe": text, **grouping(recipe)}
 
 
@@ -171,7 +168,7 @@ def grouping(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _look(file: h5py.File, path: Path) -> tuple[dict[str, Any], bool]:
-    """Give root attributes and whether a group is (or was, when killed) still being recorded."""
+    """Give root attributes and whether somebody writes the file, or may go on in it later."""
     require_ours(file, path)
     try:
         attributes = {name: _plain(value) for name, value in file.attrs.items()}
@@ -183,60 +180,26 @@ def _look(file: h5py.File, path: Path) -> tuple[dict[str, Any], bool]:
         raise InputError(
             f"{path} is damaged ({error}); take it from a copy, or record it again."
         ) from error
-    return attributes, STATUS.index("recording") in statuses
+    ended = {STATUS.index(status) for status in ENDED}
+    return attributes, not ended.issuperset(statuses)
 
 
 def _read_live(path: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
-    """Read a file that may be written meanwhile: until two readings agree.
-
-    A moment may lie between two writes of one flush, so a reading that fails is repeated while
-    the file changes, and one that succeeds must be confirmed.
-    """
+    """Read a file that may be written meanwhile, as it was at one moment."""
     deadline = time.monotonic() + PATIENCE
-    earlier: dict[str, NDArray[Any]] | None = None
     content = b""
     while True:
         before, content = content, snapshot(path)
         try:
             with hdf5(path, content) as file:
                 attributes, _ = _look(file, path)
-                rows = _committed_rows(file, path)
-            if earlier is not None and _agree(earlier, rows):
-                return _load_groups(path, content), attributes
+                require_storage(file, path)
+            return _load_groups(path, content), attributes
         except InputError:
+            # Between two writes the file is whole: this is damage, or another program's doing.
             if content == before or time.monotonic() > deadline:
                 raise
-        else:
-            if earlier is not None and time.monotonic() > deadline:
-                raise InputError(
-                    f"{path} changes faster than it can be read; try again, or wait for its writer."
-                )
-            earlier = rows
         time.sleep(FLUSH)
-
-
-def _committed_rows(file: h5py.File, path: Path) -> dict[str, NDArray[Any]]:
-    """Give the committed rows of every variable that has rows, as they are stored."""
-    found: dict[str, NDArray[Any]] = {}
-
-    def visit(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and item.maxshape[:1] == (None,):
-            found[name] = item[: int(item.parent["committed"][()])]
-
-    try:
-        file.visititems(visit)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise InputError(
-            f"{path} is damaged ({error}); take it from a copy, or record it again."
-        ) from error
-    return found
-
-
-def _agree(earlier: dict[str, NDArray[Any]], later: dict[str, NDArray[Any]]) -> bool:
-    """Whether a second reading repeats every row of the first one."""
-    return earlier.keys() == later.keys() and all(
-        later[name][: len(rows)].tobytes() == rows.tobytes() for name, rows in earlier.items()
-    )
 
 
 def _load_groups(path: Path, content: bytes | None = None) -> dict[str, xr.Dataset]:
@@ -270,15 +233,17 @@ def _open_groups(path: Path, content: bytes | None) -> dict[str, xr.Dataset]:
     import xarray as xr
 
     if content is not None:
-        return xr.open_groups(io.BytesIO(content), engine="h5netcdf")
+        return xr.open_groups(io.BytesIO(content), engine="h5netcdf", phony_dims="access")
     # HDF5 refuses to open one file twice in a process with and without its lock. It is opened as
     # plain xarray does, so that both can be used side by side; else as whoever has it open.
     try:
-        return xr.open_groups(path, engine="h5netcdf")
+        return xr.open_groups(path, engine="h5netcdf", phony_dims="access")
     except OSError as error:
         if "flag values don't match" not in str(error):
             raise
-        return xr.open_groups(path, engine="h5netcdf", driver_kwds={"locking": False})
+        return xr.open_groups(
+            path, engine="h5netcdf", phony_dims="access", driver_kwds={"locking": False}
+        )
 
 
 def _trim(dataset: xr.Dataset, path: Path, name: str) -> xr.Dataset:
@@ -286,13 +251,21 @@ def _trim(dataset: xr.Dataset, path: Path, name: str) -> xr.Dataset:
     count, status = int(dataset["committed"]), int(dataset["status"])
     rows = str(dataset.attrs.get("rows", name.rsplit("/", 1)[-1]))
     trimmed = dataset.drop_vars(["committed", "status"])
-    if rows in trimmed.dims:
-        if trimmed.sizes[rows] < count:
-            raise InputError(
-                f"{path} says that {count} rows of {name} are committed but holds "
-                f"{trimmed.sizes[rows]}; it is damaged: take it from a copy, or record it again."
-            )
-        trimmed = trimmed.isel({rows: slice(0, count)})
+    if not 0 <= count <= trimmed.sizes.get(rows, -1):
+        raise InputError(
+            f"{path} says that {count} rows of {name} are committed but holds "
+            f"{trimmed.sizes.get(rows, f'none along {rows}')}; it is damaged: take it from a copy, "
+            "or record it again."
+        )
+    if any(str(dimension).startswith("phony_dim") for dimension in trimmed.dims):
+        raise InputError(
+            f"{path} has variables of {name} without their dimensions; it is damaged: `resprobe "
+            f"check {path}` says more."
+        )
+    trimmed = trimmed.isel({rows: slice(0, count)})
+    for scalar in (variable.name for variable in REPLAY if variable.name in trimmed):
+        trimmed.attrs[scalar] = trimmed[scalar].item()
+        trimmed = trimmed.drop_vars(scalar)
     trimmed.attrs["status"] = STATUS[status] if 0 <= status < len(STATUS) else f"unknown {status}"
     return trimmed
 

@@ -55,6 +55,27 @@ def reserve_new(path: Path, size: int, what: str) -> None:
         raise
 
 
+def write_new(path: Path, content: bytes, what: str) -> None:
+    """Write a file under another name and move it in place when it is whole.
+
+    Raises:
+        DiskFullError: there is no room; nothing is left behind.
+    """
+    unborn = path.with_name(path.name + ".new")
+    try:
+        with unborn.open("wb", buffering=0) as stream:
+            reserve(path, stream.fileno(), 0, len(content), what)
+            view = memoryview(content)
+            while view:
+                view = view[stream.write(view) :]
+        unborn.replace(path)
+    except (OSError, DiskFullError) as error:
+        unborn.unlink(missing_ok=True)
+        if isinstance(error, DiskFullError) or error.errno not in _FULL:
+            raise
+        raise DiskFullError(_message(path, what, str(error))) from error
+
+
 def _message(path: Path, what: str, reason: str) -> str:
     return (
         f"no room on the disk for {what} of {path} ({reason}); every committed row is safe. Free "

@@ -27,6 +27,10 @@ STATUS = (
 )
 
 
+# With these nobody will go on in the file.
+ENDED = ("finished", "reached_target", "reached_cap", "diverged")
+
+
 @dataclass(frozen=True)
 class Variable:
     """One variable: its dimensions, dtype and attributes."""
@@ -35,6 +39,36 @@ class Variable:
     dims: tuple[str, ...]
     dtype: str
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+# What came of rows that were recorded again after a resume (`replay.py`): scalars of their group,
+# there from the beginning, because nothing is made in a live file. Readers see them as attributes.
+REPLAY = (
+    Variable(
+        "replay_compared",
+        (),
+        "int64",
+        {"long_name": "rows recorded again after a resume and compared", "units": "1"},
+    ),
+    Variable(
+        "replay_differing",
+        (),
+        "int64",
+        {"long_name": "rows that came out otherwise when recorded again", "units": "1"},
+    ),
+    Variable(
+        "replay_first_step",
+        (),
+        "int64",
+        {"long_name": "step of the first row that came out otherwise, 0 if none", "units": "1"},
+    ),
+    Variable(
+        "replay_largest_difference",
+        (),
+        "float64",
+        {"long_name": "largest relative difference of a row recorded again", "units": "1"},
+    ),
+)
 
 
 @dataclass(frozen=True)

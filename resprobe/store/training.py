@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from resprobe.quantities.quantity import all_quantities
 from resprobe.store.schema import (
+    REPLAY,
     Coordinate,
     Group,
     Variable,
@@ -18,7 +19,9 @@ from resprobe.store.schema import (
 if TYPE_CHECKING:
     from resprobe.blocks.block import Blocks
 
-STEP = "/training/step"
+STEP, EPOCHS = "/training/step", "/training/epoch"
+# What differs when an epoch is repeated.
+UNREPEATABLE = ("wall_time",)
 
 EPOCH = (
     Variable("epoch", ("epoch",), "int64", {"long_name": "epochs completed", "units": "1"}),
@@ -75,11 +78,11 @@ def training_groups(
         Group(
             STEP,
             "step",
-            tuple(variables),
+            (*variables, *REPLAY),
             (*block_coordinates(blocks), *_parameter_coordinates(blocks, parameters)),
             ("step",),
         ),
-        Group("/training/epoch", "epoch", EPOCH, (), ("epoch", "step")),
+        Group(EPOCHS, "epoch", (*EPOCH, *REPLAY), (), ("epoch", "step")),
     )
 
 

@@ -1,40 +1,40 @@
 """Write rows of measurements so that a kill, a full disk or a reader loses nothing committed.
 
-The whole layout is declared first, by h5netcdf, in a file that nobody reads yet. Then rows are
-appended by h5py: space is reserved, the rows of every variable are written and flushed, and last
-the group's own `committed` is written and flushed. Groups made while recording left files
-unreadable after a kill, and HDF5's own lock shuts readers out, so neither is used.
+The whole layout is declared first, in a file that nobody reads yet. Then rows are appended: the
+rows of every variable are flushed, and last the group's own `committed` is written and flushed.
+A flush reaches the disk in a safe order and takes its space before (`ordered.py`). Groups made
+while recording left files unreadable after a kill, and HDF5's own lock shuts readers out, so
+neither is used.
 """
 
 from __future__ import annotations
 
-import os
+import atexit
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import h5py
 import numpy as np
 
 from resprobe.errors import DiskFullError, InputError
 from resprobe.store.layout import create, differences
-from resprobe.store.room import reserve
+from resprobe.store.ordered import NODE_ALIGNMENT, NODE_SIZE, OrderedFile
 from resprobe.store.schema import SCHEMA_VERSION, STATUS, Group
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Room for the metadata (B-tree nodes, object headers) that a batch of rows may add.
-_METADATA_ROOM = 1 << 18
 
-# Files whose HDF5 write failed. Closing one crashes the process, so they stay open, and the
-# command line leaves the process without HDF5's clean-up.
-_abandoned: list[h5py.File] = []
+_open_writers: weakref.WeakSet[Writer] = weakref.WeakSet()
 
 
-def abandoned() -> bool:
-    """Whether a file could not be closed, so that the process must end without clean-up."""
-    return bool(_abandoned)
+@atexit.register
+def _leave() -> None:
+    """Let go of files that nobody closed while HDF5 can still call Python; they keep their rows."""
+    for writer in list(_open_writers):
+        writer.abandon()
 
 
 class Writer:
@@ -69,15 +69,8 @@ class Writer:
             if self.path.exists():
                 raise InputError(f"{self.path} exists; give another path or --overwrite.")
             create(self.path, groups, attributes, chunk_rows)
-        try:
-            self._file = h5py.File(self.path, "r+", locking=False)
-        except OSError as error:
-            raise InputError(
-                self._open_here(error)
-                or f"{self.path} can't be opened for writing ({error}); make it writable, or give "
-                "another path."
-            ) from error
-        self._descriptor = os.open(self.path, os.O_RDWR)
+        self._open()
+        _open_writers.add(self)
         self._committed = {path: int(self._file[path]["committed"][()]) for path in self._groups}
 
     def committed(self, group: str) -> int:
@@ -97,6 +90,15 @@ class Writer:
         """Give some committed rows of one variable."""
         values: NDArray[Any] = self._file[group][name][start : min(stop, self._committed[group])]
         return values
+
+    def read_anyway(self, group: str, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Give some rows of one variable, also those that a truncation has forgotten."""
+        values: NDArray[Any] = self._file[group][name][start:stop]
+        return values
+
+    def scalar(self, group: str, name: str) -> Any:
+        """Give the value of a variable without dimensions."""
+        return self._file[group][name][()]
 
     def truncate(self, group: str, count: int) -> None:
         """Forget the rows from `count` on; later rows take their place."""
@@ -122,16 +124,15 @@ class Writer:
         for name, values in rows.items():
             if len(values) != count:
                 raise ValueError(f"{group}: {name} has {len(values)} rows instead of {count}")
-        self._reserve(rows, "more rows")
         try:
             for name, values in rows.items():
                 dataset = self._file[group][name]
                 if dataset.shape[0] < start + count:
                     dataset.resize(start + count, axis=0)
                 dataset[start : start + count] = values
-            self._file.flush()
         except (OSError, RuntimeError) as error:
-            self._abandon(error)
+            self._fail(error)
+        self._flush("more rows")
         self._commit(group, start + count)
 
     def put(self, group: str, values: Mapping[str, Any]) -> None:
@@ -140,77 +141,102 @@ class Writer:
         Raises:
             DiskFullError: there is no room, or the write failed; committed rows are safe.
         """
-        self._reserve(values, ", ".join(values))
-        self._write(group, values)
+        self._write(group, values, ", ".join(values))
 
     def close(self, status: str = "finished") -> None:
-        """Cut off what is not committed, write what became of the recording, close the file."""
-        if self._file in _abandoned:
+        """Cut off what is not committed, write what became of the recording, close the file.
+
+        Raises:
+            DiskFullError: writing failed; committed rows are safe, and the file is closed.
+        """
+        if not self._file:
             return
-        for path, group in self._groups.items():
-            self._cut(group)
-            self._write(path, {"status": STATUS.index(status)})
+        try:
+            self._cut()
+            for path in self._groups:
+                self._write(path, {"status": STATUS.index(status)}, "the status")
+        finally:
+            self._file.close()
+            self._disk.commit("the end")
+            self._disk.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is on the disk."""
+        self._disk.discard()
         self._file.close()
-        os.close(self._descriptor)
-        # HDF5 does not know of the room that was reserved; opened anew, it cuts it off.
-        with h5py.File(self.path, "r+", locking=False):
-            pass
+        self._disk.close()
+
+    def _open(self) -> None:
+        try:
+            self._disk = OrderedFile(self.path)
+            self._file = h5py.File(
+                self._disk,
+                "r+",
+                alignment_threshold=NODE_SIZE,
+                alignment_interval=NODE_ALIGNMENT,
+            )
+            # HDF5 tells where the file ends; room that a killed process had taken lies beyond.
+            self._file.flush()
+            self._disk.commit("the end")
+        except OSError as error:
+            raise InputError(
+                f"{self.path} can't be opened for writing ({error}); make it writable, or give "
+                "another path."
+            ) from error
 
     def _commit(self, group: str, count: int) -> None:
-        self._write(group, {"committed": count})
+        self._write(group, {"committed": count}, "the number of rows")
         self._committed[group] = count
 
-    def _write(self, group: str, values: Mapping[str, Any]) -> None:
+    def _write(self, group: str, values: Mapping[str, Any], what: str) -> None:
         try:
             for name, value in values.items():
                 self._file[group][name][...] = value
-            self._file.flush()
         except (OSError, RuntimeError) as error:
-            self._abandon(error)
+            self._fail(error)
+        self._flush(what)
 
-    def _cut(self, group: Group) -> None:
+    def _cut(self) -> None:
         """Drop rows beyond the committed ones, which other readers would take for rows."""
-        count = self._committed[group.path]
         try:
-            for variable in group.variables:
-                dataset = self._file[group.path][variable.name]
-                if group.rows in variable.dims and dataset.shape[0] > count:
-                    dataset.resize(count, axis=0)
+            for path, group in self._groups.items():
+                count = self._committed[path]
+                for variable in group.variables:
+                    dataset = self._file[path][variable.name]
+                    if group.rows in variable.dims and dataset.shape[0] > count:
+                        dataset.resize(count, axis=0)
         except (OSError, RuntimeError) as error:
-            self._abandon(error)
+            self._fail(error)
+        self._flush("the end")
 
-    def _reserve(self, values: Mapping[str, Any], what: str) -> None:
-        """Make sure that the disk has room, before HDF5 is asked to write."""
-        size = sum(np.asarray(value).nbytes for value in values.values())
-        # A batch may open a new chunk in every dataset; chunks are allocated whole.
-        need = 2 * size + len(values) * 4096 + _METADATA_ROOM
-        reserve(self.path, self._descriptor, self._file.id.get_filesize(), need, what)
+    def _flush(self, what: str) -> None:
+        try:
+            self._file.flush()
+            self._disk.commit(what)
+        except (OSError, RuntimeError, DiskFullError) as error:
+            self._fail(error)
 
-    def _abandon(self, error: Exception) -> None:
-        """Leave a file whose write failed open: HDF5 crashes the process when it closes it."""
-        _abandoned.append(self._file)
+    def _fail(self, error: Exception) -> NoReturn:
+        """Go back to what is on the disk, so that the file can be closed or written again."""
+        self.abandon()
+        self._open()
+        if isinstance(error, DiskFullError):
+            raise error
         raise DiskFullError(
             f"writing {self.path} failed ({error}); every committed row is safe. "
             "Free some space and resume."
         ) from error
 
-    def _open_here(self, error: OSError) -> str:
-        """Say so if HDF5 refuses a file because this process has it open, else ""."""
-        if not any(words in str(error) for words in ("flag values don't match", "already open")):
-            return ""
-        return f"{self.path} is open in this process; close it (tree.close()) and try again."
-
     def _check_layout(self) -> None:
         try:
-            with h5py.File(self.path, "r", locking=False) as file:
+            with self.path.open("rb") as stream, h5py.File(stream, "r") as file:
                 version = int(np.ravel(file.attrs.get("resprobe_schema", 0))[0])
                 other = [
                     line for group in self._groups.values() for line in differences(file, group)
                 ]
         except OSError as error:
             raise InputError(
-                self._open_here(error)
-                or f"{self.path} can't be read as HDF5 ({error}); `resprobe check` says more."
+                f"{self.path} can't be read as HDF5 ({error}); `resprobe check` says more."
             ) from error
         if version != SCHEMA_VERSION:
             other.insert(0, f"has schema {version}")

@@ -52,11 +52,12 @@ def test_numbers_are_those_of_the_recorded_pairs():
 def test_nothing_seen_is_said():
     result = analyze([build_input("net")])
     assert result.verdict["outcome"] == "no difference seen"
-    first, second, third, fourth, fifth = lines(result)
+    first, second, third, absent, fourth, fifth = lines(result)
     assert first.startswith("net: no difference seen by dropping one of 10 within-stage blocks")
     assert "over 400 test images, this network" in first
     assert second.startswith("net: no difference seen for any single one of 12 blocks")
     assert "no difference seen" in third
+    assert absent.startswith("Not measured: several blocks dropped at once")
     assert fourth == "net: no two blocks of a stage differ in both ‖G‖/‖s‖ and the error increase."
     assert "the weight norm" in fifth
 

@@ -14,10 +14,11 @@ from bare_loop import resnet
 from timing import interleaved, line, ratio
 
 from resprobe.blocks.intervene import Runner
-from resprobe.collect import BATCH, collect
+from resprobe.collect import collect
 from resprobe.data import Images
 from resprobe.quantities.lesion import Lesion
 from resprobe.quantities.norms import Norms
+from resprobe.session import BATCH
 from resprobe.source import Source
 
 pytestmark = pytest.mark.benchmark

@@ -41,7 +41,8 @@ def test_everything_comes_back_bit_for_bit(tmp_path, momentum):
     generators = {"order": torch.Generator().manual_seed(5)}
     torch.rand(3, generator=generators["order"])
     path = checkpoint.write(
-        tmp_path, 7, model=network, optimizer=optimizer, generators=generators,
+        tmp_path, 7, model=network, optimizer=optimizer,
+        generators={name: item.get_state() for name, item in generators.items()},
         info={"epoch": 1, "metrics": {}},
     )  # fmt: skip
     expected = torch.rand(3), torch.rand(3, generator=generators["order"])

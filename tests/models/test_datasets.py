@@ -4,14 +4,14 @@ import contextlib
 import io
 import pickle
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from resprobe_models.datasets import cifar10
-from resprobe_models.datasets.cifar10 import _load, load
+from resprobe_models.datasets.cifar10 import FILES, load
 from resprobe_models.datasets.digits import double
 from resprobe_models.datasets.digits import load as load_digits_split
 from resprobe_models.datasets.restricted_pickle import load_pickled_arrays
@@ -23,18 +23,34 @@ ROWS = 3
 NAMES = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
 
 
+SMALL = replace(FILES, rows={"train": ROWS, "test": ROWS})
+
+
 @pytest.mark.parametrize("name", registry.entries("datasets"))
-def test_every_data_set_loads_or_asks_for_a_folder_and_knows_its_splits(name, tmp_path):
+def test_every_data_set_loads_or_says_where_its_files_come_from(name, tmp_path):
     load_named = registry.load("datasets", name)
-    if name == "digits":
-        images = load_named(split="test")
-        assert images.images.ndim == 4
-        assert set(images.labels) == set(range(len(images.classes)))
+    if name in ("digits", "two-moons"):
+        for split in ("train", "test"):
+            samples = load_named(split=split)
+            assert len(samples.images) == len(samples.labels)
+            assert samples.images.dtype == np.float32
+            assert set(samples.labels) == set(range(len(samples.classes)))
+            assert samples.fingerprint() == load_named(split=split).fingerprint()
     else:
-        with pytest.raises(InputError, match="--data-dir"):
+        with pytest.raises(InputError, match=r"cannot be downloaded from .*--data-dir"):
             load_named(split="test")
-        with pytest.raises(InputError, match=str(tmp_path)):
+        with pytest.raises(InputError, match=f"{tmp_path}.*leave out --data-dir"):
             load_named(split="test", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("name", registry.entries("datasets"))
+def test_every_data_set_is_listed_in_words(name, capsys):
+    from resprobe.cli.list import list_
+
+    list_.main(["datasets"], standalone_mode=False)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if f"  {name} " in line]
+    assert len(line.split()) > 8
+    assert "resprobe_models" not in line
 
 
 class TestDigits:
@@ -132,7 +148,7 @@ def python(request, tmp_path):
 
 class TestCifar10:
     def check(self, folder):
-        train, test = _load("train", folder, ROWS), _load("test", folder, ROWS)
+        train, test = SMALL.load("train", folder), SMALL.load("test", folder)
         expected = np.concatenate([rows(seed) for seed in range(5)])
         assert np.array_equal(train.images, expected[:, 1:].reshape(-1, 3, 32, 32))
         assert np.array_equal(train.labels, expected[:, 0])
@@ -152,10 +168,6 @@ class TestCifar10:
         with pytest.raises(InputError, match=r"9,219 bytes, expected 30,730,000"):
             load(split="train", data_dir=binary)
 
-    def test_the_site_is_named_without_a_folder(self):
-        with pytest.raises(InputError, match=r"--data-dir.*cs\.toronto\.edu"):
-            load(split="train", data_dir=None)
-
     def test_a_folder_that_is_not_there_is_named(self, tmp_path):
         with pytest.raises(InputError, match="nowhere is not there"):
             load(split="train", data_dir=tmp_path / "nowhere")
@@ -166,12 +178,12 @@ class TestCifar10:
         message = str(raised.value)
         assert "lacks test_batch.bin" in message
         assert str(tmp_path) in message
-        assert cifar10.SITE in message
+        assert FILES.site in message
 
     def test_one_missing_file_is_named(self, binary):
         (binary / "data_batch_3.bin").unlink()
         with pytest.raises(InputError, match=r"lacks data_batch_3\.bin"):
-            _load("train", binary.parent, ROWS)
+            SMALL.load("train", binary.parent)
 
     @pytest.mark.parametrize("change", [-1, 1, -3073])
     def test_a_file_of_another_length_is_refused(self, binary, change):
@@ -179,14 +191,14 @@ class TestCifar10:
         data = path.read_bytes()
         path.write_bytes(data[:change] if change < 0 else data + b"\0" * change)
         with pytest.raises(InputError, match=r"test_batch\.bin holds .* expected 9,219"):
-            _load("test", binary, ROWS)
+            SMALL.load("test", binary)
 
     def test_a_label_out_of_range_is_refused(self, binary):
         table = rows(5)
         table[1, 0] = 10
         (binary / "test_batch.bin").write_bytes(table.tobytes())
         with pytest.raises(InputError, match="row 1 has the label 10, expected 0 to 9"):
-            _load("test", binary, ROWS)
+            SMALL.load("test", binary)
 
     @pytest.mark.parametrize(
         ("batch", "words"),
@@ -197,6 +209,7 @@ class TestCifar10:
             ({"data": np.zeros((2, 3072), np.uint8), "labels": [1, 2]}, "of shape \\(2, 3072\\)"),
             ({"data": np.zeros((3, 3072), np.uint8), "labels": [1, 2]}, "2 labels for 3 images"),
             ({"data": np.zeros((3, 3072), np.uint8), "labels": [1, 2, -1]}, "label -1"),
+            ({"data": np.zeros((3, 3072), np.uint8), "labels": [1, 2, 2**70]}, "list of numbers"),
             ({"data": np.zeros((3, 3072), np.uint8), "labels": "012"}, "expected a list"),
             ({"data": np.zeros((3, 3072), np.uint8), "labels": [1, 2.0, 3]}, "list of numbers"),
         ],
@@ -205,7 +218,7 @@ class TestCifar10:
         (tmp_path / "cifar-10-batches-py").mkdir()
         (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(pickle.dumps(batch))
         with pytest.raises(InputError, match=words):
-            _load("test", tmp_path, ROWS)
+            SMALL.load("test", tmp_path)
 
 
 class Exploit:

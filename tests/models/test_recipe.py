@@ -79,7 +79,7 @@ def test_every_bundled_recipe_loads_and_fits_its_architecture(name):
     assert name == f"{'resnet' if recipe.model.arguments['residual'] else 'plain'}-" + (
         f"{recipe.model.arguments['depth']}-{recipe.data.name}"
     )
-    assert recipe.model.arguments["reading"] == "B"
+    assert recipe.model.arguments.get("reading", "B") == "B"
 
 
 def test_resnet_32_cifar10_has_the_settings_of_chang_et_al():
@@ -142,7 +142,7 @@ class TestOverrides:
             ("trian.epochs=5", "unknown recipe table 'trian': did you mean train"),
             ("train.epoch=5", "unknown key of [train] 'epoch': did you mean epochs"),
             ("model.deph=20", "unknown key of [model] for cifar-resnet 'deph': did you mean depth"),
-            ("model.name=resnet", "unknown model 'resnet': did you mean cifar-resnet"),
+            ("model.name=resnet", "unknown model 'resnet': did you mean fc-resnet or cifar-resnet"),
             ("model.depth=twenty", "model.depth = 'twenty': expected a whole number"),
             ("model.reading=C", "unknown model.reading 'C'"),
             ("train.epochs=-3", "train.epochs = -3: expected 0 or more"),
@@ -155,7 +155,7 @@ class TestOverrides:
             ("train.weight_decay=-1", "train.weight_decay = -1.0: expected 0 or more"),
             ("train.seed=-1", "train.seed = -1: expected 0 or more"),
             ("train.nesterov=1", "train.nesterov = 1: expected true or false"),
-            ("train.optimizer=adam", "unknown train.optimizer 'adam'"),
+            ("train.optimizer=adm", "unknown train.optimizer 'adm': did you mean adam"),
             ("train.dtype=float16", "unknown train.dtype 'float16': did you mean"),
             ("train.stop_train_accuracy=95", "expected 1 or less"),
             ("train.stop_train_loss=inf", "expected a finite number"),
@@ -221,10 +221,10 @@ class TestFiles:
 def test_channels_and_classes_follow_the_data():
     arguments = load_recipe("resnet-20-digits").model.arguments
     assert "classes" not in arguments
-    filled = with_data_arguments("cifar-resnet", arguments, in_channels=1, classes=10)
+    filled = with_data_arguments("cifar-resnet", arguments, shape=(1, 16, 16), classes=10)
     assert (filled["in_channels"], filled["classes"]) == (1, 10)
     with pytest.raises(InputError, match=r"model\.classes = 5: the data set has 10"):
-        with_data_arguments("cifar-resnet", {"classes": 5}, in_channels=1, classes=10)
+        with_data_arguments("cifar-resnet", {"classes": 5}, shape=(1, 16, 16), classes=10)
 
 
 class TestSchedules:

@@ -129,7 +129,7 @@ def test_json_is_one_document_on_stdout(measured, resprobe):
 
 def test_a_second_analysis_leaves_no_figure_of_the_first(measured, resprobe):
     folder = measured / "analyses" / "lesion"
-    folder.mkdir(parents=True)
+    assert resprobe("analyze", "lesion", measured).exit_code == 0
     (folder / "figure-old.svg").touch()
     (folder / "notes.txt").write_text("mine", encoding="utf-8")
     assert resprobe("analyze", "lesion", measured).exit_code == 0

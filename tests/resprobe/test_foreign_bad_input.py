@@ -235,16 +235,16 @@ def test_bad_input_ends_in_one_message_and_writes_nothing(place, resprobe, tree_
 
 
 def test_the_batch_is_smaller_where_samples_are_large(place):
-    from resprobe import collect
+    from resprobe import session as sessions
     from resprobe.data_request import DataRequest
     from resprobe.quantities.norms import Norms
     from resprobe.source import from_parts
 
     source = from_parts("net.py:Net", {}, None, DataRequest("d.npz"))
-    session = collect.Session(source)
+    session = sessions.Session(source)
     runner = session.ready()
     measurement = Norms(source.model, runner.blocks, source.images.classes)
-    assert session.batch(measurement) == collect.BATCH
+    assert session.batch(measurement) == sessions.BATCH
 
     def large(one, **kept):
         return 10**8

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -94,3 +97,46 @@ def test_without_flock_a_file_stands_for_the_lock(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"process \d+ on .*delete .*run\.lock\.held"):
             lock._exclusive_file(path, "the run").__enter__()
     assert not is_locked(path)
+
+
+def test_a_lock_that_was_given_back_leaves_no_file(tmp_path):
+    with file_lock(tmp_path / "x.h5.lock", "it"):
+        assert (tmp_path / "x.h5.lock").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_file_that_was_deleted_meanwhile_is_made_anew(tmp_path, monkeypatch):
+    """Between opening and locking, the last holder gave it back and somebody else took it."""
+    path = tmp_path / "run.lock"
+    flock, times = lock._flock, []
+
+    def late(stream):
+        times.append(stream)
+        if len(times) == 1:
+            path.unlink()
+        return flock(stream)
+
+    monkeypatch.setattr(lock, "_flock", late)
+    with file_lock(path, "the run"):
+        assert len(times) == 2
+        assert json.loads(path.read_text())["pid"] == os.getpid()
+
+
+def test_looking_at_a_lock_does_not_take_it(tmp_path):
+    path = tmp_path / "run.lock"
+    path.touch()
+    stop = threading.Event()
+
+    def look():
+        while not stop.is_set():
+            is_locked(path)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for _ in range(50):
+            with file_lock(path, "the run"):
+                pass
+    finally:
+        stop.set()
+        looking.join()

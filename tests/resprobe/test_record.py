@@ -331,23 +331,6 @@ def test_two_passes_before_a_step_count_as_one_batch(tmp_path):
         np.testing.assert_allclose(second[name], first[name], rtol=1e-4)
 
 
-def test_resuming_forgets_the_rows_after_the_step_and_goes_on(tmp_path):
-    train(cifar_resnet(), tmp_path / "run", steps=4)
-    expected = steps_of(tmp_path / "run/training.h5")
-    net = cifar_resnet()
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.05, momentum=0.9)
-    with Recorder(net, tmp_path / "run", optimizer=optimizer, start_step=2) as recorder:
-        for x, y in batches(3):
-            loss = F.cross_entropy(net(x), y)
-            loss.backward()
-            optimizer.step()
-            recorder.step(loss)
-    steps = steps_of(tmp_path / "run/training.h5")
-    assert list(steps["step"].values) == [1, 2, 3, 4, 5]
-    np.testing.assert_array_equal(steps["branch_norm"][:2], expected["branch_norm"][:2])
-    assert steps.attrs["status"] == "finished"
-
-
 def test_epochs_are_recorded_beside_the_steps(tmp_path):
     net = cifar_resnet()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.05)

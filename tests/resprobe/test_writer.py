@@ -171,14 +171,15 @@ def test_recording_does_not_go_on_in_what_is_no_hdf5(tmp_path, content):
 
 
 @pytest.mark.parametrize("locking", [True, False])
-def test_a_file_that_this_process_reads_is_named_as_open(tmp_path, locking):
+def test_a_file_that_this_process_reads_can_be_written_on(tmp_path, locking):
     path = stored.written(tmp_path / "file.h5", 3)
-    with (
-        h5py.File(path, "r", locking=locking),
-        pytest.raises(InputError, match=r"file\.h5 is open in this process; close it \(tree\.clo"),
-    ):
-        stored.new(path, resume=True)
-    stored.new(path, resume=True).close()
+    with h5py.File(path, "r", locking=locking) as file:
+        height = file["lines/height"]
+        writer = stored.new(path, resume=True)
+        writer.append("/lines", stored.rows(3, 5))
+        writer.close()
+        assert height[:].tolist() == [1.5, 3.0, 4.5]
+    assert resprobe.open(path)["lines"].sizes["step"] == 5
 
 
 def test_rows_that_lack_a_variable_are_refused_before_anything_is_written(tmp_path):

@@ -1,7 +1,8 @@
 """Lesions: what happens to the test error when the branch of one block is dropped.
 
-`networks` reads what was collected, `effects` and `contrasts` compute on arrays, `labelled` names
-the numbers, `findings` and `sentences` say them, `figures` draws them.
+`networks` and `sweeps` read what was collected, `effects`, `contrasts` and `curves` compute on
+arrays, `labelled` and `labelled_curves` name the numbers, `findings` and `sentences` say them,
+`figures` draws them.
 """
 
 from __future__ import annotations
@@ -12,39 +13,47 @@ from resprobe.result import Analysis, Input, Result
 
 
 def analyze(inputs: Sequence[Input]) -> Result:
-    """Compare every network with itself after the lesion of each single block.
+    """Compare every network with itself after the lesion of each single block, and of several.
 
     Args:
         inputs: one or more networks with the families `norms` and `lesion`. Inputs of one `group`
             are one training with several seeds: they are pooled. Two groups with the same blocks
             give the paired difference block by block; a group without skips (a plain network) is
-            the contrast of the residual groups.
+            the contrast of the residual groups. Where `lesion-multi` and `lesion-shuffle` are,
+            alone or `-reestimated`, they give the error against the number of blocks dropped and
+            against the distance of their order.
 
     Returns:
-        Dataset with dimensions `network`, `block`, `group`, `predictor`, `contrast` and `bound`;
-        the figures `blocks` and `ranking`; the verdict; the sentences.
+        Dataset with dimensions `network`, `block`, `group`, `predictor`, `contrast` and `bound`,
+        and with several blocks `curve`, `level`, `shuffle`, `shuffle_level` and `trial`; the
+        figures `blocks`, `ranking`, `multi` and `shuffle`; the verdict; the sentences.
 
     Raises:
         InputError: no inputs, a family or variable that is missing, no images in common,
-            different blocks, or one seed of a group given twice.
+            different blocks, one seed of a group given twice, or other random draws in it.
     """
     # seaborn and scipy load when the analysis runs, not when it is listed
     from resprobe_analyses.lesion.contrasts import contrasts
+    from resprobe_analyses.lesion.curves import curves
     from resprobe_analyses.lesion.effects import effects
     from resprobe_analyses.lesion.figures import figures
     from resprobe_analyses.lesion.findings import verdict
     from resprobe_analyses.lesion.labelled import dataset
+    from resprobe_analyses.lesion.labelled_curves import with_curves
     from resprobe_analyses.lesion.networks import read_groups
     from resprobe_analyses.lesion.sentences import summary
+    from resprobe_analyses.reading import unique
 
     groups = read_groups(inputs)
     found = effects(groups)
     compared = contrasts(found)
+    labels = unique([given.label for given in inputs])
+    several = curves(dict(zip(labels, inputs, strict=True)), found)
     return Result(
-        dataset=dataset(found, compared),
-        figures=figures(found),
-        verdict=verdict(found, compared),
-        summary=summary(found, compared),
+        dataset=with_curves(dataset(found, compared), several),
+        figures=figures(found, several),
+        verdict=verdict(found, compared, several),
+        summary=summary(found, compared, several),
     )
 
 

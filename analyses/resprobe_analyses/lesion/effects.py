@@ -90,6 +90,11 @@ class GroupEffect:
     correlations: Mapping[str, Estimate] | None = None
 
     @property
+    def interpretable_group(self) -> Group:
+        """The group without its uninterpretable networks."""
+        return Group(self.group.label, tuple(member.network for member in self.used))
+
+    @property
     def layout(self) -> Layout:
         """Layout of the blocks."""
         return self.group.networks[0].layout

@@ -103,7 +103,7 @@ def _members(upper: Axes, lower: Axes, group: GroupEffect) -> None:
 
 def _error_axis(axes: Axes, drawn: Sequence[Series]) -> None:
     errors = [one.error() for one in drawn]
-    top = max(float(np.nanmax([np.nanmax(value), np.nanmax(high)])) for value, _, high in errors)
+    top = max(float(np.nanmax([*value, *high])) for value, _, high in errors)
     highest = [float(np.nanmax(value)) for value, _, _ in errors]
     typical = [float(np.nanmedian(value)) for value, _, _ in errors]
     axes.set_ylabel("test error after the lesion (fraction)")

@@ -9,24 +9,29 @@ import numpy as np
 
 from resprobe_analyses.estimates import LEVEL, correlation_json, estimate_json, number_json
 from resprobe_analyses.lesion.contrasts import Contrast
+from resprobe_analyses.lesion.curves import Curves
 from resprobe_analyses.lesion.effects import PREDICTORS, GroupEffect, NetworkEffect
+from resprobe_analyses.lesion.findings_curves import curves_json
 
 ALPHA = 1 - LEVEL
 
 
-def verdict(groups: Sequence[GroupEffect], compared: Sequence[Contrast]) -> dict[str, Any]:
+def verdict(
+    groups: Sequence[GroupEffect], compared: Sequence[Contrast], several: Curves
+) -> dict[str, Any]:
     """Give the verdict.
 
     Args:
         groups: effects by group.
         compared: contrasts between groups.
+        several: curves over several blocks.
 
     Returns:
         `analysis`, `inputs`, `images`, `level`, `uninterpretable` (labels), `outcome` and
-        `findings` with the lists `networks`, `groups` and `contrasts`. `outcome` is
-        "uninterpretable" if no network can be interpreted, "difference seen" if the lesion of at
-        least one block of one of them changes the test error (p < 0.05 after Holm over the
-        network's blocks), else "no difference seen". Numbers that do not exist are None.
+        `findings` with the lists `networks`, `groups`, `contrasts`, `multi` and `shuffle`.
+        `outcome` is "uninterpretable" if no network can be interpreted, "difference seen" if the
+        lesion of at least one block of one of them changes the test error (p < 0.05 after Holm
+        over the network's blocks), else "no difference seen". Numbers that do not exist are None.
     """
     members = [member for group in groups for member in group.members]
     return {
@@ -40,6 +45,7 @@ def verdict(groups: Sequence[GroupEffect], compared: Sequence[Contrast]) -> dict
             "networks": [_network(m, group) for group in groups for m in group.members],
             "groups": [_group(group) for group in groups],
             "contrasts": [_contrast(contrast) for contrast in compared],
+            **curves_json(several),
         },
     }
 

@@ -9,8 +9,10 @@ import numpy as np
 from resprobe_analyses.estimates import Estimate
 from resprobe_analyses.lesion import words
 from resprobe_analyses.lesion.contrasts import Contrast
+from resprobe_analyses.lesion.curves import Curves
 from resprobe_analyses.lesion.effects import PREDICTORS, GroupEffect, NetworkEffect
 from resprobe_analyses.lesion.findings import ALPHA, changed_blocks
+from resprobe_analyses.lesion.sentences_curves import curve_lines
 from resprobe_analyses.statistics import MINIMUM_SEEDS
 
 MOST_LINES = 25
@@ -18,12 +20,13 @@ MOST_NETWORKS = 3  # of a group that are told one by one
 PREDICTOR_WORDS = {"branch_shortcut_ratio": "‖G‖/‖s‖", "weight_norm": "the weight norm"}
 
 
-def summary(groups: Sequence[GroupEffect], compared: Sequence[Contrast]) -> str:
+def summary(groups: Sequence[GroupEffect], compared: Sequence[Contrast], several: Curves) -> str:
     """Say what was found, one sentence a line, the most important first.
 
     Args:
         groups: effects by group.
         compared: contrasts between groups.
+        several: curves over several blocks.
 
     Returns:
         At most 25 lines. Square brackets hold 95 % intervals, and each sentence says what they
@@ -35,6 +38,7 @@ def summary(groups: Sequence[GroupEffect], compared: Sequence[Contrast]) -> str:
     lines += [line for contrast in compared for line in _contrast(contrast)]
     lines += [line for group in able for line in _blocks(group)]
     lines += [line for group in able for line in _transitions(group)]
+    lines += curve_lines(several, able)
     for name in PREDICTORS:
         lines += [_ranking(group, name) for group in able if not group.group.plain]
     if len(lines) > MOST_LINES:

@@ -66,7 +66,14 @@ def series_of(group: GroupEffect) -> list[Series]:
     return [Series(label, float(group.test_error.value), group.increase, group.ratio, plain)]
 
 
-def put_title(figure: Figure, what: str, groups: Sequence[GroupEffect], width: float) -> None:
+def put_title(
+    figure: Figure,
+    what: str,
+    groups: Sequence[GroupEffect],
+    width: float,
+    *,
+    images: Sequence[int] = (),
+) -> None:
     """Write what is drawn, of which networks and on how many images, above a figure.
 
     Args:
@@ -74,8 +81,10 @@ def put_title(figure: Figure, what: str, groups: Sequence[GroupEffect], width: f
         what: the first words.
         groups: whose labels are named.
         width: of the figure, in inches; the title is wrapped to it.
+        images: how many were measured, where these are others than those of the single lesions.
     """
-    images = groups[0].group.networks[0].whole_wrong.size
+    counts = dict.fromkeys(images or [groups[0].group.networks[0].whole_wrong.size])
     named = ", ".join(group.group.label for group in groups)
-    text = f"{what}: {named}; {images:,} test images"
+    told = " / ".join(f"{count:,}" for count in counts)
+    text = f"{what}: {named}; {told} test images"
     figure.suptitle(textwrap.fill(text, int(width * 11)))

@@ -15,6 +15,7 @@ from resprobe_analyses.reading import (
     check_classes,
     check_seeds,
     check_variables,
+    collected_beside,
     group_label,
     layout_of,
     shared_images,
@@ -225,10 +226,8 @@ def _collected(
     given: Input, family: str, variable: str, names: tuple[str, ...]
 ) -> xr.Dataset | None:
     """Give a family of the analyzed checkpoint, None where it was not collected."""
-    path = family if given.step is None else f"step-{given.step:08d}/{family}"
-    try:
-        data = given.tree[path].to_dataset()
-    except KeyError:
+    data = collected_beside(given, family)
+    if data is None:
         return None
     if tuple(str(name) for name in data["block"].values) != names or variable not in data:
         raise InputError(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from resprobe.errors import InputError, UnknownNameError
+from resprobe_models.architectures.blocks import Block, Unit
 from resprobe_models.architectures.shortcuts import (
     SHORTCUTS,
     ShortcutName,
@@ -208,42 +209,6 @@ class PostActivationBranch(nn.Module):
         """Give F(x)."""
         change: Tensor = self.bn2(self.conv2(self.activation1(self.conv1(x))))
         return change
-
-
-class Block(nn.Module):
-    """`s + h·F(x)`, behind it a ReLU with post-activation."""
-
-    def __init__(
-        self, branch: nn.Module, shortcut: nn.Module, h: float, post_activation: bool
-    ) -> None:
-        super().__init__()
-        self.branch, self.shortcut = branch, shortcut
-        self.h, self.post_activation = h, post_activation
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Give the block's output."""
-        change = self.branch(x)
-        if self.h != 1.0:
-            change = self.h * change
-        out: Tensor = self.shortcut(x) + change
-        return functional.relu(out) if self.post_activation else out
-
-    def extra_repr(self) -> str:
-        """Show the step size in the printed module tree."""
-        return f"h={self.h}"
-
-
-class Unit(nn.Module):
-    """The plain counterpart of a block: its branch without the addition."""
-
-    def __init__(self, branch: nn.Module, post_activation: bool) -> None:
-        super().__init__()
-        self.branch, self.post_activation = branch, post_activation
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Give the unit's output."""
-        out: Tensor = self.branch(x)
-        return functional.relu(out) if self.post_activation else out
 
 
 def _unit(

@@ -16,18 +16,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from resprobe.data import Images
+from resprobe.errors import InputError
 
 Augmentation = Literal["none", "crop", "crop-flip"]
 
 
 class DeviceData:
-    """The images and labels of one split as two tensors on a device.
+    """The images, or features, and labels of one split as two tensors on a device.
 
     Pixels stay as they were stored (uint8 takes a quarter of the room) and are standardised batch
-    by batch: `(pixel / 255 - mean) / std`, without the 255 for float images, in `dtype`.
+    by batch: `(pixel / 255 - mean) / std`, without the 255 for floats, in `dtype`.
 
     Attributes:
-        pixels: `(sample, channel, height, width)` as stored.
+        pixels: `(sample, channel, height, width)` or `(sample, feature)` as stored.
         labels: `(sample,)` int64.
     """
 
@@ -49,13 +50,22 @@ class DeviceData:
             std: of each channel, likewise.
             device: where batches are made.
             dtype: of the batches.
-            channels_last: memory format of the batches.
+            channels_last: memory format of the batches; of images only.
+
+        Raises:
+            InputError: `channels_last` is asked of samples that are no images.
         """
         self.pixels = torch.from_numpy(images.images).to(device)
         self.labels = torch.from_numpy(images.labels).to(device)
         self._scale = 255.0 if self.pixels.dtype == torch.uint8 else 1.0
-        self._mean = torch.tensor(mean, dtype=dtype, device=device)[:, None, None]
-        self._std = torch.tensor(std, dtype=dtype, device=device)[:, None, None]
+        by_channel = (-1, *(1,) * (self.pixels.ndim - 2))
+        self._mean = torch.tensor(mean, dtype=dtype, device=device).reshape(by_channel)
+        self._std = torch.tensor(std, dtype=dtype, device=device).reshape(by_channel)
+        if channels_last and self.pixels.ndim != 4:
+            raise InputError(
+                "train.channels_last = true is for images, but the samples have the shape "
+                f"{tuple(self.pixels.shape[1:])}: leave it out."
+            )
         self._format = torch.channels_last if channels_last else torch.contiguous_format
 
     def __len__(self) -> int:
@@ -66,14 +76,21 @@ class DeviceData:
         return -(-len(self) // batch_size)
 
     def standardised(self, pixels: Tensor) -> Tensor:
-        """Standardise pixels `(sample, channel, height, width)` as stored."""
+        """Standardise pixels `(sample, channel, …)` as stored."""
         scaled = pixels.to(self._mean.dtype)
         if self._scale != 1.0:
             scaled = scaled / self._scale
         return (scaled - self._mean) / self._std
 
     def epoch(
-        self, plan: EpochPlan, batch_size: int, *, pad: int = 0
+        self,
+        plan: EpochPlan,
+        batch_size: int,
+        *,
+        pad: int = 0,
+        first: int = 0,
+        rank: int = 0,
+        processes: int = 1,
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Give `(images, labels)` of one epoch of training; the last batch may be shorter.
 
@@ -82,19 +99,28 @@ class DeviceData:
             batch_size: images a batch.
             pad: pixels of zeros around the *standardised* image before it is cropped: the rim has
                 the colour of the mean.
+            first: the batch to begin with, counted from 0.
+            rank: of this process; it gets every so many-th sample of each batch, maybe none.
+            processes: that share each batch.
         """
         plan = plan.to(self.pixels.device)
-        for start in range(0, len(self), batch_size):
-            chosen = plan.order[start : start + batch_size]
+        for start in range(first * batch_size, len(self), batch_size):
+            own = slice(start + rank, min(start + batch_size, len(self)), processes)
+            chosen = plan.order[own]
             batch = self.standardised(self.pixels[chosen])
             if plan.offsets is not None:
-                flips = None if plan.flips is None else plan.flips[start : start + batch_size]
-                batch = crop_flip(batch, plan.offsets[start : start + batch_size], flips, pad)
+                flips = None if plan.flips is None else plan.flips[own]
+                batch = crop_flip(batch, plan.offsets[own], flips, pad)
             yield batch.contiguous(memory_format=self._format), self.labels[chosen]
 
-    def in_order(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give `(images, labels)` of the whole split as it lies, without augmentation."""
-        for start in range(0, len(self), batch_size):
+    def in_order(
+        self, batch_size: int, *, rank: int = 0, processes: int = 1
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give `(images, labels)` of the split as it lies, without augmentation.
+
+        With several processes each gets every so many-th batch.
+        """
+        for start in range(rank * batch_size, len(self), processes * batch_size):
             batch = self.standardised(self.pixels[start : start + batch_size])
             yield (
                 batch.contiguous(memory_format=self._format),

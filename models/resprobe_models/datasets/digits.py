@@ -18,10 +18,11 @@ CLASSES = tuple("0123456789")
 
 
 def load(*, split: Literal["train", "test"], data_dir: Path | None = None) -> Images:
-    """Give one split of the digits: `(sample, 1, 16, 16)` float32, 0 to 1.
+    """Handwritten digits 1×16×16, 1,297 training and 500 test, 10 classes; come with scikit-learn.
 
-    The 8×8 images with grey levels 0 to 16 are divided by 16 and up-sampled bilinearly (pixel
-    centres at quarters, rim repeated); every result is a multiple of 1/256 and exact in float32.
+    Gives `(sample, 1, 16, 16)` float32, 0 to 1. The 8×8 images with grey levels 0 to 16 are
+    divided by 16 and up-sampled bilinearly (pixel centres at quarters, rim repeated); every result
+    is a multiple of 1/256 and exact in float32.
     The split is fixed: 500 test images drawn stratified with seed 0, the other 1,297 train.
 
     Source: E. Alpaydin and C. Kaynak (1998), "Optical Recognition of Handwritten Digits", UCI

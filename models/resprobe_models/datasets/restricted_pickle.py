@@ -1,4 +1,4 @@
-"""Reading the pickled batches of CIFAR-10 without executing what a pickle may ask for.
+"""Reading the pickled batches of CIFAR without executing what a pickle may ask for.
 
 A pickle is a program: `pickle.load` runs any callable that it names. Here the four callables that
 an array of bytes needs are replaced by guarded twins, and every other name is refused.
@@ -18,7 +18,7 @@ from resprobe.errors import InputError
 def load_pickled_arrays(data: bytes, source: str) -> Any:
     """Read a pickle made of dict, list, tuple, numbers, text, bytes and uint8 arrays.
 
-    Text pickled by Python 2 comes as bytes, as CIFAR-10's own keys do.
+    Text pickled by Python 2 comes as bytes, as CIFAR's own keys do.
 
     Args:
         data: the pickle.
@@ -32,11 +32,11 @@ def load_pickled_arrays(data: bytes, source: str) -> Any:
     except _RefusedError as error:
         raise InputError(
             f"{source} asks for {error} while it is read, which an image batch never does: the "
-            "file is not CIFAR-10's; get a fresh copy from a source you trust."
+            "file is not CIFAR's; get a fresh copy from a source you trust."
         ) from error
     except Exception as error:  # a damaged pickle may raise nearly anything, none of it ours
         raise InputError(
-            f"{source} is not a readable CIFAR-10 batch ({type(error).__name__}: {error}): it is "
+            f"{source} is not a readable CIFAR batch ({type(error).__name__}: {error}): it is "
             "truncated or damaged; get a fresh copy."
         ) from error
 

@@ -6,6 +6,7 @@ ENTRIES = {
     "plain-56-digits": "resprobe_models.recipes:plain-56-digits.toml",
     "resnet-20-cifar10": "resprobe_models.recipes:resnet-20-cifar10.toml",
     "resnet-20-digits": "resprobe_models.recipes:resnet-20-digits.toml",
+    "resnet-20-two-moons": "resprobe_models.recipes:resnet-20-two-moons.toml",
     "resnet-32-cifar10": "resprobe_models.recipes:resnet-32-cifar10.toml",
     "resnet-56-cifar10": "resprobe_models.recipes:resnet-56-cifar10.toml",
     "resnet-56-digits": "resprobe_models.recipes:resnet-56-digits.toml",

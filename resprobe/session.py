@@ -1,0 +1,341 @@
+"""A proven network and the passes over it that measure the families of one collection."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
+
+import numpy as np
+
+from resprobe.errors import InputError
+from resprobe.provenance import device_attributes, provenance
+from resprobe.quantities.quantity import all_quantities
+from resprobe.quantities.sweep import SweepFamily
+from resprobe.quantities.trials import Trials
+from resprobe.store.reader import read_attributes
+from resprobe.store.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from resprobe.blocks.block import Blocks
+    from resprobe.blocks.intervene import Pass, Runner
+    from resprobe.quantities.family import Measurement, Reestimating
+    from resprobe.source import Source
+
+# Most samples of one pass. It divides the usual test sets, so that no odd batch is left over.
+BATCH = 250
+# What a pass may take beside the model: fewer samples go into one where they are large.
+_ROOM = 10**9
+# Samples of the pass that finds the blocks and proves the instrument.
+_EXAMPLE = 4
+
+# Called with the family, samples done, and samples in all.
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What collecting a family would take: measured on one batch, scaled to all.
+
+    Attributes:
+        family: its name.
+        samples: how many would be measured.
+        seconds: on this device, re-estimation included.
+        memory_mb: of the tensors of one pass.
+        left_out: why it can't be measured, "" if it can.
+    """
+
+    family: str
+    samples: int
+    seconds: float
+    memory_mb: float
+    left_out: str = ""
+
+
+class Session:
+    """A proven network, shared by the families of one collection."""
+
+    def __init__(self, source: Source, trials: Trials | None = None) -> None:
+        self._source = source
+        self._trials = trials or Trials()
+        self._training: Source | None = None
+        self._runner: Runner | None = None
+        self._proof = ""
+
+    def ready(self) -> Runner:
+        """Find the blocks and prove the instrument, once, when the first family needs it.
+
+        Raises:
+            InputError: the network does not take the samples, gives no logits, or has no residual
+                blocks; the additions that were refused are named.
+            ViolationError: the self-test fails on it.
+        """
+        import torch
+
+        from resprobe.blocks.intervene import Runner
+        from resprobe.blocks.selftest import prove
+
+        if self._runner is None:
+            source = self._source
+            first = np.arange(min(_EXAMPLE, len(source.images)))
+            args, kwargs, _ = source.inputs(0, len(first), first)
+            with torch.no_grad():
+                self._require_logits(args, kwargs, len(first))
+                runner = Runner(source.model, args, kwargs, select=source.select)
+            if not runner.blocks.blocks:
+                raise InputError(
+                    f"the network has no residual blocks to measure{_refused(runner.blocks)}; a "
+                    "plain network may declare its units in the attribute plain_units."
+                )
+            with torch.no_grad():
+                runner.find_samples()
+            self._proof = prove(source.model, args, kwargs)
+            self._runner = runner
+        return self._runner
+
+    def _require_logits(
+        self, args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor], samples: int
+    ) -> None:
+        """Run the bare network, so that what it says itself of its inputs is told."""
+        from resprobe.example import run_bare
+        from resprobe.quantities.outputs import refuse_no_logits
+
+        source = self._source
+        logits = source.select(run_bare(source.model, args, kwargs))
+        refuse_no_logits(logits, samples, int(source.images.labels.max()) + 1)
+
+    def refused(self, families: Iterable[str], optional: Collection[str]) -> dict[str, str]:
+        """Find out, before anything is measured, which families can't be.
+
+        Args:
+            families: to be measured.
+            optional: those that may be left out.
+
+        Returns:
+            Each one that is left out, with the reason.
+
+        Raises:
+            InputError: one of the others can't be measured; or see `ready`.
+        """
+        self.ready()
+        found = {}
+        for family in families:
+            try:
+                self._measurement(family)
+            except InputError as error:
+                if family not in optional:
+                    raise
+                found[family] = str(error)
+        return found
+
+    def batch(self, measurement: Measurement) -> int:
+        """Give how many samples go into one pass."""
+        runner = self.ready()
+        kept = runner.kept_bytes(
+            1,
+            replays=measurement.needs_replays,
+            states=measurement.needs_states,
+            functions=measurement.needs_functions,
+        )
+        # The largest value thrice: an operation's input and output, and a copy under way.
+        return max(1, min(BATCH, _ROOM // max(1, kept + 3 * runner.largest_bytes(1))))
+
+    def measure(
+        self,
+        family: str,
+        indices: NDArray[np.int64],
+        path: Path,
+        settings: str,
+        progress: Progress | None,
+    ) -> float:
+        """Measure one family into its file; give the seconds it took."""
+        import torch
+
+        started = time.perf_counter()
+        measurement = self._measurement(family)
+        unfinished = path.with_name(path.name + ".partial")
+        group = measurement.group()
+        mode = measurement.batch_norm_mode if _reestimating(measurement) else "eval"
+        writer = self._writer(unfinished, group, settings, mode)
+        done = writer.committed(group.path)
+        for start in range(0, done, BATCH):
+            stop = min(start + BATCH, done)
+            measurement.add(
+                {
+                    n: writer.read_rows(group.path, n, start, stop)
+                    for n in ("label", *measurement.counted)
+                }
+            )
+        try:
+            size = self.batch(measurement)
+            if done < len(indices):
+                self._reestimate(measurement, progress)
+            with torch.no_grad():
+                for start in range(done, len(indices), size):
+                    stop = min(start + size, len(indices))
+                    rows = self._rows(measurement, indices, start, stop)
+                    measurement.add(rows)
+                    writer.append(group.path, rows)
+                    if progress is not None:
+                        progress(family, stop, len(indices))
+            writer.put(group.path, measurement.totals())
+        except BaseException:
+            writer.close("interrupted")
+            raise
+        writer.close("finished")
+        unfinished.replace(path)
+        return time.perf_counter() - started
+
+    def estimate(self, family: str, indices: NDArray[np.int64]) -> Estimate:
+        """Measure one batch, after a warm-up, and scale it to all samples."""
+        import torch
+
+        measurement = self._measurement(family)
+        stop = min(self.batch(measurement), len(indices))
+        with torch.no_grad():
+            self._rows(measurement, indices, 0, min(8, stop))
+            started = time.perf_counter()
+            rows = self._rows(measurement, indices, 0, stop)
+            seconds = (time.perf_counter() - started) * len(indices) / stop
+        started = time.perf_counter()
+        batches = self._reestimate(measurement, None, only_first=True)
+        seconds += (time.perf_counter() - started) * batches
+        values = self.ready().kept_bytes(
+            stop,
+            replays=measurement.needs_replays,
+            states=measurement.needs_states,
+            functions=measurement.needs_functions,
+        )
+        written = sum(array.nbytes for array in rows.values())
+        return Estimate(family, len(indices), seconds, (values + written) / 1e6)
+
+    def _rows(
+        self, measurement: Measurement, indices: NDArray[np.int64], start: int, stop: int
+    ) -> dict[str, NDArray[Any]]:
+        args, kwargs, labels = self._source.inputs(start, stop, indices)
+        context: AbstractContextManager[Any] = nullcontext()
+        if _reestimating(measurement):
+            context = measurement.running()
+        with context:
+            whole = self.ready().run(
+                args,
+                kwargs,
+                see=measurement.see if measurement.sees_blocks else None,
+                see_output=measurement.see_output if measurement.sees_outputs else None,
+                replays=measurement.needs_replays,
+                states=measurement.needs_states,
+                functions=measurement.needs_functions,
+            )
+        rows = {name: t.cpu().numpy() for name, t in measurement.rows(whole, labels).items()}
+        return {**rows, "sample": indices[start:stop], "label": labels.cpu().numpy()}
+
+    def _reestimate(
+        self, measurement: Measurement, progress: Progress | None, *, only_first: bool = False
+    ) -> int:
+        """Estimate the statistics of BatchNorm anew where the family asks for it.
+
+        Args:
+            measurement: of the family.
+            progress: told after every batch of training images.
+            only_first: stop after the first batch.
+
+        Returns:
+            How many batches there are, 0 for a family without re-estimation.
+        """
+        import torch
+
+        if not _reestimating(measurement):
+            return 0
+        images = self._training_images()
+        count, order = len(images.images), np.arange(len(images.images))
+        batches = -(-count // self.batch(measurement))
+        edges = [count * number // batches for number in range(batches + 1)]
+
+        def passes() -> Iterator[Callable[[], Pass]]:
+            for start, stop in pairwise(edges[:2] if only_first else edges):
+                args, kwargs, _ = images.inputs(start, stop, order)
+                yield partial(self.ready().run, args, kwargs, functions=measurement.needs_functions)
+                if progress is not None:
+                    progress(f"{measurement.family_name}: training images", stop, count)
+
+        with torch.no_grad():
+            measurement.reestimate(passes())
+        return batches
+
+    def _training_images(self) -> Source:
+        if self._training is None:
+            self._training = self._source.training(self._trials.training_samples, self._trials.seed)
+        return self._training
+
+    def _measurement(self, family: str) -> Measurement:
+        owner, source, blocks = owner_of(family), self._source, self.ready().blocks
+        drawn = (self._trials,) if isinstance(owner, SweepFamily) else ()
+        made: Measurement = owner(source.model, blocks, source.images.classes, *drawn)
+        if _reestimating(made):
+            if not self.ready().has_batch_norm:
+                raise InputError(
+                    "the network has no BatchNorm with running statistics, so there is nothing "
+                    f"that {family} could estimate anew."
+                )
+            images = self._training_images()
+            made.batch_norm_mode = (
+                f"eval, statistics estimated anew from {len(images.images)} training images "
+                f"(SHA-256 {images.images.fingerprint()})"
+            )
+        return made
+
+    def _writer(self, unfinished: Path, group: Any, settings: str, mode: str) -> Writer:
+        """Go on in a partial file of equal settings, or start a new one."""
+        if unfinished.exists():
+            try:
+                found = read_attributes(unfinished).get("settings")
+            except InputError:
+                found = None  # a partial file that can't be read holds nothing that was promised
+            if found == settings:
+                return Writer(unfinished, [group], {}, resume=True)
+            unfinished.unlink()
+        source = self._source
+        attributes = {
+            **provenance(),
+            **device_attributes(str(source.device), str(source.dtype).removeprefix("torch.")),
+            "self_test": self._proof,
+            "settings": settings,
+            "batch_norm_mode": mode,
+            **source.attributes,
+        }
+        return Writer(unfinished, [group], attributes, chunk_rows=BATCH)
+
+
+def _reestimating(measurement: Measurement) -> TypeGuard[Reestimating]:
+    return measurement.reestimates
+
+
+def owner_of(family: str) -> Any:
+    """Give what makes the measurement of a family."""
+    owners = {
+        q.measured_by for q in all_quantities().values() if q.family == family and q.measured_by
+    }
+    module, _, name = min(owners).partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def _refused(blocks: Blocks) -> str:
+    """Say why additions were refused, the most frequent reasons first."""
+    reasons = Counter(refusal.reason for refusal in blocks.refused)
+    if not reasons:
+        return " (it adds nothing in its forward pass)"
+    shown = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
+    more = f"; and {len(reasons) - 3} more reasons" if len(reasons) > 3 else ""
+    return f" (all {reasons.total()} additions were refused: {shown}{more})"

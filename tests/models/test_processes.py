@@ -1,0 +1,150 @@
+"""Two processes that share every batch: the gradients, weights and rows of one process."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from resprobe_models.recipe import to_toml
+from resprobe_models.train import train
+from safetensors.torch import load_file
+
+import resprobe
+from resprobe import checkpoints
+
+# float64, no batch normalisation, one step of rate 1: the weights moved by the gradient.
+EXACT = (
+    "model.batch_norm=false",
+    "train.dtype=float64",
+    "train.momentum=0",
+    "train.weight_decay=0",
+    "schedule.name=constant",
+    "schedule.learning_rate=1",
+    "train.device=cpu",
+    "record.every=1",
+)
+
+
+def start(rank, port, arguments):
+    """Start one of two processes as `torchrun` does, with gloo."""
+    environment = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "resprobe", "train", *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def together(*arguments):
+    """Run a training in two processes; give exit status, stdout and stderr of each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    both = [start(rank, port, arguments) for rank in (0, 1)]
+    try:
+        return [(*one.communicate(timeout=120), one.returncode) for one in both]
+    finally:
+        for one in both:
+            one.kill()
+
+
+def weights(run):
+    step = checkpoints.steps(run)[-1]
+    return load_file(run / "checkpoints" / f"step-{step:08d}.safetensors")
+
+
+def recipe_file(recipe, folder):
+    path = folder / "recipe.toml"
+    path.write_text(to_toml(recipe))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def runs(tiny, tmp_path_factory):
+    """The same epoch in one process and in two: batches of 32, 32, 32, 32 and 1."""
+    folder = tmp_path_factory.mktemp("processes")
+    recipe = tiny(*EXACT, "data.subset=129", "train.epochs=1", "schedule.learning_rate=0.05")
+    train(recipe, folder / "one")
+    outcomes = together(recipe_file(recipe, folder), "-o", str(folder / "two"))
+    assert [code for _, _, code in outcomes] == [0, 0], outcomes
+    return folder / "one", folder / "two", outcomes
+
+
+class TestTwoProcesses:
+    def test_they_train_the_network_of_one(self, runs):
+        one, two = weights(runs[0]), weights(runs[1])
+        assert one.keys() == two.keys()
+        for name, value in one.items():
+            torch.testing.assert_close(two[name], value, rtol=1e-9, atol=1e-12)
+
+    def test_loss_errors_and_gradients_are_those_of_the_whole_batch(self, runs):
+        one, two = (resprobe.open(run)["training"] for run in runs[:2])
+        for name in ("loss", "accuracy", "parameter_gradient_norm", "parameter_update_norm"):
+            np.testing.assert_allclose(two["step"][name], one["step"][name], rtol=1e-5, atol=1e-7)
+        for name in ("train_loss", "train_error", "test_loss", "test_error"):
+            np.testing.assert_allclose(two["epoch"][name], one["epoch"][name], rtol=1e-9)
+
+    def test_the_first_writes_and_the_second_is_silent(self, runs):
+        (out, log, _), (other_out, other_log, _) = runs[2]
+        assert "finished, all epochs done" in out
+        assert "processes: 2" in log
+        assert (other_out, other_log) == ("", "")
+        info = checkpoints.read_info(runs[1], 5)
+        assert info["processes"] == 2
+        assert resprobe.open(runs[1]).attrs["processes"] == 2
+
+
+def test_the_gradient_is_the_mean_over_the_whole_batch(tiny, tmp_path):
+    """One step of rate 1 from the same weights: what the weights moved by is the gradient."""
+    settings = (*EXACT, "data.subset=31", "train.epochs=1", "checkpoint.initial=true")
+    recipe = tiny(*settings)
+    train(recipe, tmp_path / "one")
+    outcomes = together(recipe_file(recipe, tmp_path), "-o", str(tmp_path / "two"), "--quiet")
+    assert [code for _, _, code in outcomes] == [0, 0], outcomes
+    moved = []
+    for name in ("one", "two"):
+        folder = tmp_path / name / "checkpoints"
+        first = load_file(folder / "step-00000000.safetensors")
+        last = load_file(folder / "step-00000001.safetensors")
+        moved.append({key: first[key] - last[key] for key in first})
+    largest = max(value.abs().max().item() for value in moved[0].values())
+    assert largest > 1e-3
+    for key, value in moved[0].items():
+        assert (moved[1][key] - value).abs().max().item() <= 1e-6 * largest
+
+
+def test_batch_statistics_are_averaged_and_equal_in_all_processes(tiny, tmp_path):
+    """With batch normalisation each takes its own share's statistics; the run stays whole."""
+    recipe = tiny(
+        "data.subset=64", "train.epochs=2", "train.device=cpu", "checkpoint.every_epochs=1"
+    )
+    outcomes = together(recipe_file(recipe, tmp_path), "-o", str(tmp_path / "run"))
+    assert [code for _, _, code in outcomes] == [0, 0], outcomes
+    state = weights(tmp_path / "run")
+    assert all(torch.isfinite(value).all() for value in state.values())
+    variances = [value for name, value in state.items() if name.endswith("running_var")]
+    assert variances
+    assert all((value != 1).all() for value in variances)
+
+
+def test_one_gpu_named_for_several_processes_is_refused(tmp_path):
+    outcomes = together(
+        "resnet-20-digits", "--set", "train.device=cuda:1", "-o", str(tmp_path / "run")
+    )
+    for _, log, code in outcomes:
+        assert code == 2
+        assert "each takes a device of its own" in log
+        assert "Traceback" not in log

@@ -1,0 +1,90 @@
+"""What is drawn at random: sets, orders, and how far an order is from the first one."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations, permutations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import kendalltau
+
+from resprobe.errors import InputError
+from resprobe.quantities.trials import Trials, discordant, random_orders, random_sets
+
+
+def rng(*seed):
+    return np.random.default_rng(seed)
+
+
+@given(st.integers(1, 9), st.data())
+@settings(max_examples=60)
+def test_sets_are_different_and_a_larger_count_keeps_the_first(size, data):
+    items = data.draw(st.lists(st.integers(0, 50), min_size=size, max_size=12, unique=True))
+    few, many = (random_sets(items, size, count, rng(3)) for count in (2, 20))
+    assert many[: len(few)] == few
+    assert len(set(many)) == len(many) == min(20, math.comb(len(items), size))
+    for drawn in many:
+        assert list(drawn) == sorted(set(drawn))
+        assert len(drawn) == size
+        assert set(drawn) <= set(items)
+
+
+def test_every_set_is_drawn_where_there_are_few_and_none_is_preferred():
+    assert set(random_sets(range(4), 2, 99, rng(0))) == set(combinations(range(4), 2))
+    first = [random_sets(range(5), 2, 1, rng(seed))[0] for seed in range(2000)]
+    counts = [first.count(one) for one in combinations(range(5), 2)]
+    assert min(counts) > 140  # 200 each, standard deviation 13
+    assert sum(counts) == 2000
+
+
+def test_all_orders_but_the_first_are_found_in_a_small_chain():
+    found = random_orders(5, [[1, 2, 3]], 2, 99, rng(0))
+    even = {(0, 2, 3, 1, 4), (0, 3, 1, 2, 4)}  # two swaps make even orders; the whole is left out
+    assert set(found) == even
+    odd = set(random_orders(5, [[1, 2, 3]], 1, 99, rng(0)))
+    inside = {(0, *order, 4) for order in permutations((1, 2, 3))}
+    assert odd == inside - even - {(0, 1, 2, 3, 4)}
+    assert random_orders(3, [[0, 1]], 2, 99, rng(0)) == []  # two swaps of two undo each other
+
+
+@given(st.integers(1, 6), st.integers(0, 99))
+@settings(max_examples=40)
+def test_orders_stay_within_their_chains_and_are_nested(swaps, seed):
+    chains = [[0, 1, 2, 3], [5, 6, 7]]
+    few, many = (random_orders(8, chains, swaps, count, rng(seed)) for count in (3, 9))
+    assert many[: len(few)] == few
+    for order in many:
+        assert order[4] == 4
+        assert {*order[:4]} == {0, 1, 2, 3}
+        assert order != tuple(range(8))
+
+
+def test_the_distance_of_known_orders():
+    assert discordant(range(6)) == 0
+    assert discordant((5, 4, 3, 2, 1, 0)) == 15
+    assert discordant((1, 0, 2, 3)) == 1
+    assert discordant((3, 1, 2, 0)) == 5  # the ends exchanged: 2(n - 2) + 1
+
+
+@given(st.permutations(range(9)))
+@settings(max_examples=60)
+def test_one_minus_twice_the_share_is_kendalls_tau(order):
+    share = discordant(order) / math.comb(9, 2)
+    assert 1 - 2 * share == pytest.approx(kendalltau(range(9), order).statistic, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("given_", "words"),
+    [
+        ({"levels": 0}, "--levels 0: give a number from 1 to 1000"),
+        ({"count": 10**9}, "--trials 1000000000: give a number from 1 to 1000"),
+        ({"seed": -1}, "--trial-seed -1"),
+        ({"training_samples": 1}, "--training-samples 1: give 2 or more"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(given_, words):
+    with pytest.raises(InputError, match=words):
+        Trials(**given_)
