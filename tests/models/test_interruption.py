@@ -168,7 +168,9 @@ class TestInitial:
         train(recipe, tmp_path / "cut", resume=True)
         assert same_weights(tmp_path / "whole", tmp_path / "cut")
         expected, found = recorded(tmp_path / "whole"), recorded(tmp_path / "cut")
-        assert all(np.array_equal(expected[k], found[k], equal_nan=True) for k in expected)
+        assert expected.keys() == found.keys()
+        for name, values in expected.items():
+            np.testing.assert_array_equal(values, found[name], err_msg=name)
 
     def test_it_changes_no_bit_of_the_training(self, tiny, tmp_path, same_weights):
         train(tiny(), tmp_path / "without")

@@ -13,6 +13,7 @@ from resprobe_models.train import train
 from safetensors.torch import load_file
 
 from resprobe.errors import InputError
+from resprobe.store.replay import Replay
 
 
 @pytest.fixture
@@ -123,6 +124,7 @@ class TestRecording:
 
         class Fake:
             status = "running"
+            replay = Replay()
 
             def __init__(self, model, run, **settings):
                 seen["settings"] = settings
@@ -133,6 +135,9 @@ class TestRecording:
 
             def __exit__(self, *_):
                 seen["status"] = self.status
+
+            def flush(self):
+                seen["flushed"] = len(seen["steps"])
 
             def step(self, loss, *, accuracy=None):
                 assert loss.ndim == accuracy.ndim == 0
@@ -152,6 +157,8 @@ class TestRecording:
         assert seen["status"] == "finished"
         assert seen["settings"]["every"] == 3
         assert seen["settings"]["start_step"] == 0
+        assert seen["settings"]["resume"] is False
+        assert seen["flushed"] == 8, "a checkpoint never runs ahead of the rows"
         attributes = seen["settings"]["attributes"]
         assert attributes["seed"] == 0
         assert tomllib.loads(attributes["recipe"])["model"]["classes"] == 10

@@ -193,7 +193,9 @@ def test_an_interrupted_collection_goes_on_to_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(Writer, "append", append_once)
         if end == "kill":  # nothing is tidied up; what is open is flushed already
-            patch.setattr(Writer, "close", lambda self, status: self._file.close())
+            patch.setattr(
+                Writer, "close", lambda self, status: (self._file.close(), self._disk.close())
+            )
         with pytest.raises(StoppedError):
             resprobe("collect", run, "--quantity", "lesion_error", "--quiet")
     folder = run / "collected" / LAST
