@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
-    help="Folder of the data set's files; the run remembers it.",
+    help="Folder of the data set's files; the run remembers it. Without it they are downloaded.",
 )
 @click.option("--seed", type=int, help="Seed of weights, order and augmentation (train.seed).")
 @click.option("--device", help="auto, cpu, cuda, cuda:1, … (train.device).")

@@ -147,6 +147,10 @@ class Blocks:
     def __getitem__(self, index: int) -> Block:
         return self.blocks[index]
 
+    def __repr__(self) -> str:
+        names = ", ".join(block.name for block in self.blocks)
+        return f"<{len(self)} blocks: {names}; {len(self.refused)} additions refused>"
+
     @property
     def plain(self) -> bool:
         """Whether these are the units of a plain network."""

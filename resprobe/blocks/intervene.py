@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from resprobe.blocks.batch_norm import reads_statistics
-from resprobe.blocks.block import subsampling
+from resprobe.blocks.block import Block, subsampling
 from resprobe.blocks.discover import discover, unchanged
 from resprobe.blocks.operations import ControlFlowChanged, Program
 from resprobe.blocks.program import record
@@ -26,7 +26,7 @@ from resprobe.errors import InputError, ViolationError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from resprobe.blocks.block import Block, Blocks, Operand
+    from resprobe.blocks.block import Blocks, Operand
 
 
 def shortcut_of(block: Block, x: Tensor) -> Tensor:
@@ -389,11 +389,11 @@ class Pass:
 
     def tensors(self, block: Block) -> tuple[Tensor, Tensor, Tensor]:
         """Give x, s and G of a block, each `(sample, …)`; kept by `branches`."""
-        return _tensors_of(self._own(block), self._program.kept)
+        return _tensors_of(self._own(block), _Kept(self._program.kept))
 
     def shortcut(self, block: Block) -> Tensor:
         """Give s of a block, `(sample, …)`."""
-        return _shortcut(self._own(block), self._program.kept)
+        return _shortcut(self._own(block), _Kept(self._program.kept))
 
     def input(self, block: Block) -> Tensor:
         """Give x of a block, `(sample, …)`; kept by `states`."""
@@ -408,13 +408,14 @@ class Pass:
         return self._kept(block, self._own(block).output)
 
     def _kept(self, block: Block, value: int) -> Tensor:
-        return samples_first(block, self._program.kept[value])
+        return samples_first(block, _Kept(self._program.kept)[value])
 
     # -- interventions ---------------------------------------------------------------------------
 
     def lesion(self, block: Block) -> Any:
         """Give the model's output with the block's branch dropped and its skip kept."""
-        return self.lesion_span(block.index, block.index)
+        index = self._own(block).index
+        return self.lesion_span(index, index)
 
     def lesion_span(self, first: int, last: int) -> Any:
         """Give the model's output with the branches of blocks `first` to `last` dropped.
@@ -422,6 +423,9 @@ class Pass:
         Args:
             first: index of the first block.
             last: index of the last one, included.
+
+        Raises:
+            InputError: there is no such span.
         """
         return self.lesion_set(range(first, last + 1))
 
@@ -430,8 +434,17 @@ class Pass:
 
         Args:
             indices: of the blocks, at least one, in any order.
+
+        Raises:
+            InputError: there is none, or not that one.
         """
-        chosen = [self.blocks[index] for index in sorted(indices)]
+        wanted = sorted(set(indices))
+        if not wanted or wanted[0] < 0 or wanted[-1] >= len(self.blocks):
+            raise InputError(
+                f"a lesion of the blocks {wanted}: give indices from 0 to "
+                f"{len(self.blocks) - 1}, the first of a span before its last."
+            )
+        chosen = [self.blocks[index] for index in wanted]
         if self.blocks.plain:
             return self._plain_lesion(chosen)
         dropped = [operand for block in chosen for operand in block.carried]
@@ -476,7 +489,7 @@ class Pass:
             own = [self._own(block) for block in order]
             chain = _chain(own)
             start = chain[0].input
-            x = self._replay(done, output=Ref(start)) if done else self._program.kept[start]
+            x = self._replay(done, output=Ref(start)) if done else _Kept(self._program.kept)[start]
             for block in own:
                 x = self._replay({**done, block.input: x}, output=Ref(block.output))
             done[chain[-1].output] = x
@@ -512,7 +525,34 @@ class Pass:
 
     def _own(self, block: Block) -> Block:
         """Give the block as it is in this pass, whose operations may be numbered otherwise."""
+        if not isinstance(block, Block):
+            raise InputError(
+                f"{block!r} is no block: give one of the runner's, as runner.blocks[0]."
+            )
         return self.blocks[block.index]
+
+
+class _Kept(Mapping[int, "Tensor"]):
+    """The tensors that a pass kept; what it did not is refused in words."""
+
+    def __init__(self, kept: Mapping[int, Tensor]) -> None:
+        self._kept = kept
+
+    def __getitem__(self, value: int) -> Tensor:
+        try:
+            return self._kept[value]
+        except KeyError:
+            raise InputError(
+                "the pass did not keep the tensors that this needs: give Runner.run branches=True "
+                "for tensors and replace_branch, states=True for input, total and block_output, "
+                "functions=True for reorder."
+            ) from None
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
 
 def _chain(blocks: Sequence[Block]) -> list[Block]:

@@ -266,8 +266,8 @@ class Program:
         for value in plan.live:
             if value not in self.kept:
                 raise ViolationError(
-                    f"the replay needs value {value}, which was not kept; record again keeping "
-                    "what `needs` names."
+                    f"the replay needs a tensor (value {value}) that was not kept; give Runner.run "
+                    "functions=True for reorder, or keep what `needs` names."
                 )
             environment[value] = self.kept[value]
         storages = {environment[v].untyped_storage()._cdata for v in plan.private if v in plan.live}

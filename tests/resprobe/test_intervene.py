@@ -4,6 +4,7 @@ from nets import STYLES, linear_stack, post_activation, trained_looking
 
 from resprobe import registry
 from resprobe.blocks.intervene import Runner, shortcut_of
+from resprobe.errors import InputError
 
 NETS = [
     {},
@@ -154,7 +155,7 @@ def test_blocks_are_seen_as_they_are_kept_and_then_freed(arguments):
         for block in runner.blocks:
             for tensor, expected in zip(seen[block.name], kept.tensors(block), strict=True):
                 assert torch.equal(tensor, expected)
-        with pytest.raises(KeyError):
+        with pytest.raises(InputError, match="did not keep"):
             passed.tensors(runner.blocks[0])
 
 
@@ -169,3 +170,26 @@ def test_the_plain_shortcut_subsamples_and_pads_on_both_sides():
     assert torch.equal(s[:, quarter:-quarter], x[:, :, ::2, ::2])
     assert not s[:, :quarter].any()
     assert not s[:, -quarter:].any()
+
+
+class TestWhatCannotBeDone:
+    @pytest.fixture
+    def recorded(self):
+        with torch.no_grad():
+            return Runner(cifar_resnet(), batch()).run(batch())
+
+    @pytest.mark.parametrize("span", [(3, 1), (-1, 0), (0, 99)])
+    def test_a_span_that_is_none_is_refused(self, recorded, span):
+        with pytest.raises(InputError, match="give indices from 0 to"):
+            recorded.lesion_span(*span)
+
+    def test_a_name_is_no_block(self, recorded):
+        for wrong in ("stage1.0", 0):
+            with pytest.raises(InputError, match=r"is no block: give one of"):
+                recorded.lesion(wrong)
+
+    def test_tensors_that_were_not_kept_are_refused_with_the_option(self, recorded):
+        block = recorded.blocks[0]
+        for ask in (recorded.tensors, recorded.block_output):
+            with pytest.raises(InputError, match="branches=True for tensors"):
+                ask(block)
