@@ -67,6 +67,8 @@ class Source:
         request: of the samples.
         training_subset: how many of the training images were trained on, and the seed of their
             draw; None for all.
+        training_print: fingerprint of the training images; "" where it is not known.
+        noisy: whether the run put noise on its training images, which is not repeated here.
         notes: what a person should know before reading the numbers.
     """
 
@@ -84,6 +86,8 @@ class Source:
     data: Mapping[str, Any] = field(default_factory=dict)
     request: DataRequest | None = None
     training_subset: tuple[int, int] | None = None
+    training_print: str = ""
+    noisy: bool = False
     notes: list[str] = field(default_factory=list)
 
     def inputs(self, start: int, stop: int, indices: Any) -> Inputs:
@@ -112,7 +116,7 @@ class Source:
             seed: of the draw and the order; a larger count keeps the images, not their order.
 
         Raises:
-            InputError: the data bring no training images.
+            InputError: the data bring no training images, or not those of the run.
         """
         import numpy as np
 
@@ -124,6 +128,11 @@ class Source:
         images = load_training(self.request, shape[1] if len(shape) == 4 else 1)
         if self.training_subset is not None:
             images = images.take(stratified(images.labels, *self.training_subset))
+        if self.training_print not in ("", images.fingerprint()):
+            raise InputError(
+                f"the training images of {self.request.name} are not those of the run (their "
+                "fingerprints differ); give the same files with --data-dir."
+            )
         drawn = stratified(images.labels, min(count, len(images)), seed)
         # In data-set order the batches of a set that is sorted by class would hold a class each.
         drawn = np.random.default_rng(seed).permutation(drawn)
@@ -248,6 +257,10 @@ def from_run(
             int(recipe["data"]["subset"]),
             int(recipe["data"].get("subset_seed", 0)),
         )
+    noise = recipe["data"]
+    source.noisy = bool(noise.get("input_noise"))
+    if not source.noisy and not noise.get("label_noise"):
+        source.training_print = fingerprint.split(" ", maxsplit=1)[0]
     if "seed" in trained:
         source.attributes["seed"] = int(trained["seed"])
     return source, step

@@ -114,8 +114,9 @@ def load_trainer_state(
             f"{path} holds a random state that torch does not take ({quoted(error)}): the "
             "checkpoint is damaged."
         ) from error
-    if "rng.cuda" in stored and torch.cuda.is_available():
-        torch.cuda.set_rng_state(stored["rng.cuda"])
+    device = next(model.parameters()).device
+    if "rng.cuda" in stored and device.type == "cuda":
+        torch.cuda.set_rng_state(stored["rng.cuda"], device)
 
 
 def _trainer_state(
@@ -126,8 +127,9 @@ def _trainer_state(
     import torch
 
     state = {"rng.torch": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["rng.cuda"] = torch.cuda.get_rng_state()
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        state["rng.cuda"] = torch.cuda.get_rng_state(device)
     state |= {f"generator.{name}": value for name, value in generators.items()}
     own = optimizers.state_by_name(model, optimizer)
     state |= {f"optimizer.{name}": value for name, value in own.items()}

@@ -44,4 +44,5 @@ def stop_on_signal() -> Iterator[Wish]:
         yield wish
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None: a handler that was not installed from Python, which can't be put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)

@@ -40,6 +40,8 @@ RULES: Mapping[str, Rule] = {
     "adagrad": Rule("Adagrad", {"eps": 1e-10}),
     "rmsprop": Rule("RMSprop", {"momentum": 0.0, "alpha": 0.99, "eps": 1e-8}),
 }
+# Of the rules' states, what counts steps: numbers on the host, of a dtype of their own.
+_COUNTERS = ("step", "mu_product")
 KEYS = tuple(dict.fromkeys(key for rule in RULES.values() for key in rule.defaults))
 
 
@@ -140,7 +142,7 @@ def load_state(
     for name, tensor in parameters.items():
         own = optimizer.state.get(tensor, {})
         for key, value in own.items():
-            if value.shape == tensor.shape:
+            if value.shape == tensor.shape and key not in _COUNTERS:
                 # In the memory format of the parameter, as the optimizer made it.
                 own[key] = torch.empty_like(tensor.detach()).copy_(value)
             else:  # a counter, which torch would cast to the parameter's dtype

@@ -8,9 +8,9 @@ normalisation, whose statistics each process takes of its own share.
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -77,13 +77,23 @@ class StepSum:
     """
 
     def __init__(self, processes: Processes, model: nn.Module) -> None:
-        self._processes, self._model = processes, model
-        self._trained: list[nn.Parameter] | None = None
+        from torch.nn.modules.batchnorm import _NormBase
+
+        self._processes = processes
+        self._trained = [item for item in model.parameters() if item.requires_grad]
+        # Other buffers, such as masks, are the same in all processes already.
+        self._statistics = [
+            buffer
+            for module in model.modules()
+            if isinstance(module, _NormBase)
+            for buffer in (module.running_mean, module.running_var)
+            if buffer is not None
+        ]
 
     def __call__(
         self, share: float, loss: Tensor, correct: Tensor, stop: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum gradients, in place, and average floating-point buffers by share.
+        """Sum gradients, in place, and average the running statistics by share.
 
         Args:
             share: of the batch, 0 to 1; the gradients are those of the share's mean loss times it.
@@ -97,40 +107,35 @@ class StepSum:
         """
         import torch
 
-        trained = self._with_gradient()
-        buffers = [item for item in self._model.buffers() if item.is_floating_point()]
-        own = trained[0]
-        figures = torch.stack(
-            [loss.detach().to(own) * share, correct.to(own), own.new_tensor(float(stop)).detach()]
-        )
+        own = self._trained[0].detach()
+        figures = [loss.detach().to(own) * share, correct.to(own), own.new_full((), float(stop))]
+        has = [own.new_full((), float(item.grad is not None)) for item in self._trained]
         parts = [
-            *(torch.zeros_like(item) if item.grad is None else item.grad for item in trained),
-            *(buffer * share for buffer in buffers),
-            figures,
+            *(torch.zeros_like(item) if item.grad is None else item.grad for item in self._trained),
+            *(buffer * share for buffer in self._statistics),
+            torch.stack(has),
+            torch.stack(figures),
         ]
         joined = torch.cat([part.detach().to(own).reshape(-1) for part in parts])
         sums = self._processes.sum(joined).split([part.numel() for part in parts])
-        for parameter, total in zip(trained, sums, strict=False):
-            parameter.grad = total.view(parameter.shape).to(parameter)
-        for buffer, total in zip(buffers, sums[len(trained) :], strict=False):
+        self._put_gradients(sums, sums[-2])
+        for buffer, total in zip(self._statistics, sums[len(self._trained) :], strict=False):
             buffer.copy_(total.view(buffer.shape))
         return sums[-1][0], sums[-1][1], sums[-1][2]
 
-    def _with_gradient(self) -> list[nn.Parameter]:
-        """Give the parameters that have a gradient in any process, asked in the first step.
+    def _put_gradients(self, sums: Sequence[Tensor], has: Tensor) -> None:
+        """Give every parameter its sum; one that no process has a gradient of keeps none.
 
-        The optimizer leaves a parameter without a gradient alone; zeros would let it decay.
+        The optimizer leaves it alone, where zeros would let it decay. The device is waited for
+        only where a gradient is missing in this process.
         """
-        if self._trained is None:
-            parameters = [item for item in self._model.parameters() if item.requires_grad]
-            has = parameters[0].new_tensor([float(item.grad is not None) for item in parameters])
-            found = self._processes.sum(has).tolist()
-            self._trained = [item for item, any_ in zip(parameters, found, strict=True) if any_]
-        return self._trained
+        missing = any(item.grad is None for item in self._trained)
+        anywhere = has.tolist() if missing else [1.0] * len(self._trained)
+        for parameter, total, found in zip(self._trained, sums, anywhere, strict=False):
+            parameter.grad = total.view(parameter.shape).to(parameter) if found else None
 
 
-@contextmanager
-def all_processes(device: str) -> Iterator[Processes]:
+def all_processes(device: str) -> Processes:
     """Join the processes that a launcher started; one process where there was none.
 
     Args:
@@ -139,9 +144,9 @@ def all_processes(device: str) -> Iterator[Processes]:
     Raises:
         InputError: a single GPU is named for several processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Processes()
-        return
+    if _world_size() == 1:
+        return ALONE
+    import torch
     from accelerate import PartialState
 
     if device not in ("auto", "cpu", "cuda"):
@@ -149,8 +154,26 @@ def all_processes(device: str) -> Iterator[Processes]:
             f"train.device = {device!r}: several processes were started, and each takes a device "
             "of its own; leave it out, or give cpu or cuda."
         )
+    # Joined once for all trainings of the process: the others could not be met at the same
+    # address a second time. A group that somebody else made is left to them.
+    if not torch.distributed.is_initialized():
+        atexit.register(_leave)
     state = PartialState(cpu=device == "cpu")
-    try:
-        yield Processes(state.process_index, state.num_processes, state.device)
-    finally:
-        state.destroy_process_group()
+    return Processes(state.process_index, state.num_processes, state.device)
+
+
+def _leave() -> None:
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _world_size() -> int:
+    text = os.environ.get("WORLD_SIZE") or "1"
+    if not text.isdecimal() or int(text) == 0:
+        raise InputError(
+            f"the environment variable WORLD_SIZE = {text!r} is no number of processes; unset it, "
+            "or start with torchrun."
+        )
+    return int(text)

@@ -169,7 +169,7 @@ def _training(
 def torch_settings(table: TrainTable) -> Iterator[None]:
     """Set threads and determinism for the time of a run, and put both back.
 
-    The global random state, which building the network seeds, is put back as well.
+    The CPU's global random state, which building the network seeds, is put back as well.
     """
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()

@@ -65,7 +65,8 @@ def train(
     interrupted and resumed. A diverged run ends without an exception, marked in its status.
 
     Where `accelerate launch` or `torchrun` started several processes, each calls this; they share
-    every batch, and the first of them writes.
+    every batch, and the first of them writes. The blocks' norms that it records while training are
+    of its share; loss, accuracy and the parameters' gradients are of the whole batch.
 
     Args:
         recipe: what to train; `in_channels` and `classes` may be left to the data.
@@ -82,9 +83,9 @@ def train(
     from resprobe.store.lock import run_lock
 
     with ExitStack() as stack:
-        processes = stack.enter_context(all_processes(recipe.train.device))
-        if processes.writes:
-            run_directory.refuse_unusable(run, resume=resume, overwrite=overwrite)
+        processes = all_processes(recipe.train.device)
+        run_directory.refuse_unusable(run, resume=resume, overwrite=overwrite)
+        processes.wait()  # the first makes the directory, which the others would refuse
         stack.enter_context(torch_settings(recipe.train))
         setup = make_setup(recipe, processes)
         if processes.writes:
@@ -129,16 +130,17 @@ class _Trainer:
         self.progress.start(
             recipe.train.epochs * self.steps_per_epoch, training.step, recipe.train.batch_size
         )
-        with self._recording(resume=resume), stop_on_signal() as self.wish:
-            try:
-                self._epochs()
-            except KeyboardInterrupt:
-                self._mark("interrupted")
-                self._log(f"interrupted at step {training.step}; continue with --resume")
-                raise
-            self._mark(self.standing.status)
-        if self.standing.status == "interrupted":
-            self._interrupted()
+        with stop_on_signal() as self.wish:
+            with self._recording(resume=resume):
+                try:
+                    self._epochs()
+                except KeyboardInterrupt:
+                    self._mark("interrupted")
+                    self._log(f"interrupted at step {training.step}; continue with --resume")
+                    raise
+                self._mark(self.standing.status)
+            if self.standing.status == "interrupted":
+                self._interrupted()
         outcome = self._outcome(_MESSAGES[self.standing.status])
         self._log(outcome.message)  # the command tells it
         return outcome
@@ -217,9 +219,16 @@ class _Trainer:
         """
         step = self.setup.training.step
         self.standing.status = "running"
-        if step not in checkpoints.steps(self.run) and self.processes.writes:
-            self._checkpoint(interim=True)
-        self.processes.wait()
+        failed: ResprobeError | None = None
+        if step not in checkpoints.steps(self.run):
+            try:
+                self._checkpoint(interim=True)
+            except ResprobeError as error:
+                failed = error
+        if self.processes.any(failed is not None):
+            raise failed or InterruptionError(
+                f"interrupted after step {step}; the first process could not write a checkpoint."
+            )
         self._log(f"interrupted at step {step}; continue with --resume")
         raise InterruptionError(
             f"interrupted after step {step}, which {self.run} holds as a checkpoint; the same "
@@ -299,6 +308,10 @@ class _Trainer:
             for name, value in self.setup.provenance().items()
             if isinstance(value, str | int | float)
         }
+        if self.processes.count > 1:
+            provenance["block_statistics"] = (
+                f"of the share of the first of {self.processes.count} processes"
+            )
         recorder = Recorder(
             training.model,
             self.run,

@@ -89,6 +89,6 @@ def test_killed_twice_and_resumed(whole, tmp_path, same_weights):
 def test_killed_in_random_steps_and_resumed(number, whole, tmp_path, same_weights):
     generator = np.random.default_rng(number)
     first = int(generator.integers(1, STEPS + 1))
-    left = STEPS - first // EPOCH * EPOCH  # steps from the last checkpoint to the end
+    left = STEPS - (first - 1) // EPOCH * EPOCH  # steps from the last checkpoint to the end
     lives = [first, int(generator.integers(1, left + 1))][: int(generator.integers(1, 3))]
     check(whole, tmp_path / "run", same_weights, lives)

@@ -15,9 +15,20 @@ from torch import nn
 from resprobe.errors import InputError
 
 
+class Scaled(nn.Sequential):
+    """With a gain of no dimension, which has the shape of an optimizer's counters."""
+
+    def __init__(self, *modules):
+        super().__init__(*modules)
+        self.gain = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x):
+        return self.gain * super().forward(x)
+
+
 def network():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).double()
+    return Scaled(nn.Flatten(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)).double()
 
 
 def batch():
@@ -77,6 +88,8 @@ def test_the_state_comes_back_so_that_the_next_steps_are_the_same(name, tmp_path
     again.load_state_dict(half.state_dict())
     restored = optimizers.make_optimizer(TrainTable(optimizer=name), 0.05, again)
     optimizers.load_state(tmp_path, again, restored, stored)
+    if "step.gain" in stored:
+        assert restored.state[again.gain]["step"].dtype == torch.float32
     resumed, _ = steps(3, {"optimizer": name}, model=again, made=restored)
     for ours, expected in zip(resumed.parameters(), whole.parameters(), strict=True):
         assert torch.equal(ours, expected)

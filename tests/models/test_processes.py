@@ -8,12 +8,14 @@ import sys
 import numpy as np
 import pytest
 import torch
+from resprobe_models import setup
 from resprobe_models.recipe import to_toml
 from resprobe_models.train import train
 from safetensors.torch import load_file
 
 import resprobe
 from resprobe import checkpoints
+from resprobe.errors import InputError
 
 # float64, no batch normalisation, one step of rate 1: the weights moved by the gradient.
 EXACT = (
@@ -28,7 +30,7 @@ EXACT = (
 )
 
 
-def start(rank, port, arguments):
+def start(rank, port, arguments, program):
     """Start one of two processes as `torchrun` does, with gloo."""
     environment = {
         **os.environ,
@@ -40,7 +42,7 @@ def start(rank, port, arguments):
         "OMP_NUM_THREADS": "1",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "resprobe", "train", *arguments],
+        [sys.executable, *program, *arguments],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -48,12 +50,12 @@ def start(rank, port, arguments):
     )
 
 
-def together(*arguments):
+def together(*arguments, program=("-m", "resprobe", "train")):
     """Run a training in two processes; give exit status, stdout and stderr of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    both = [start(rank, port, arguments) for rank in (0, 1)]
+    both = [start(rank, port, arguments, program) for rank in (0, 1)]
     try:
         return [(*one.communicate(timeout=120), one.returncode) for one in both]
     finally:
@@ -104,7 +106,9 @@ class TestTwoProcesses:
         assert (other_out, other_log) == ("", "")
         info = checkpoints.read_info(runs[1], 5)
         assert info["processes"] == 2
-        assert resprobe.open(runs[1]).attrs["processes"] == 2
+        attributes = resprobe.open(runs[1]).attrs
+        assert attributes["processes"] == 2
+        assert attributes["block_statistics"] == "of the share of the first of 2 processes"
 
 
 def test_the_gradient_is_the_mean_over_the_whole_batch(tiny, tmp_path):
@@ -126,18 +130,29 @@ def test_the_gradient_is_the_mean_over_the_whole_batch(tiny, tmp_path):
         assert (moved[1][key] - value).abs().max().item() <= 1e-6 * largest
 
 
-def test_batch_statistics_are_averaged_and_equal_in_all_processes(tiny, tmp_path):
-    """With batch normalisation each takes its own share's statistics; the run stays whole."""
+def test_batch_statistics_are_those_of_the_shares_averaged(tiny, tmp_path):
+    """After one step: momentum times the mean over the shares of what the stem sees of each."""
     recipe = tiny(
-        "data.subset=64", "train.epochs=2", "train.device=cpu", "checkpoint.every_epochs=1"
-    )
+        "data.subset=31", "train.epochs=1", "train.device=cpu", "checkpoint.initial=true",
+        "train.dtype=float64",
+    )  # fmt: skip
     outcomes = together(recipe_file(recipe, tmp_path), "-o", str(tmp_path / "run"))
     assert [code for _, _, code in outcomes] == [0, 0], outcomes
+    alone = setup.make_setup(recipe)
+    (images, _), *rest = alone.train.epoch(alone.draw_epoch().plan, 32, pad=recipe.data.pad)
+    assert not rest
+    with torch.no_grad():
+        seen = alone.training.model.stem.conv(images)
+    shares = [seen[rank::2] for rank in (0, 1)]
+    assert [len(share) for share in shares] == [16, 15]
+    mean = sum(len(share) / 31 * share.mean((0, 2, 3)) for share in shares)
+    variance = sum(len(share) / 31 * share.var((0, 2, 3)) for share in shares)
     state = weights(tmp_path / "run")
-    assert all(torch.isfinite(value).all() for value in state.values())
-    variances = [value for name, value in state.items() if name.endswith("running_var")]
-    assert variances
-    assert all((value != 1).all() for value in variances)
+    names = [name for name in state if name.startswith("stem") and name.endswith("running_mean")]
+    assert len(names) == 1
+    torch.testing.assert_close(state[names[0]], 0.1 * mean, rtol=1e-9, atol=1e-12)
+    other = names[0].replace("running_mean", "running_var")
+    torch.testing.assert_close(state[other], 0.9 + 0.1 * variance, rtol=1e-9, atol=1e-12)
 
 
 def test_one_gpu_named_for_several_processes_is_refused(tmp_path):
@@ -148,3 +163,77 @@ def test_one_gpu_named_for_several_processes_is_refused(tmp_path):
         assert code == 2
         assert "each takes a device of its own" in log
         assert "Traceback" not in log
+
+
+def test_a_number_of_processes_that_is_none_is_refused(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(InputError, match="WORLD_SIZE = 'two' is no number of processes"):
+        train(tiny(), tmp_path / "run")
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert train(tiny(), tmp_path / "run").status == "finished"
+
+
+TWICE = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from resprobe_models.recipe import load_recipe
+from resprobe_models.train import train
+
+recipe, folder = load_recipe(Path(sys.argv[1])), Path(sys.argv[2])
+for name in ("first", "second"):
+    train(recipe, folder / name)
+"""
+
+
+def test_a_process_can_train_again(tiny, tmp_path):
+    recipe = tiny("train.device=cpu", "train.epochs=1", "data.subset=64")
+    outcomes = together(recipe_file(recipe, tmp_path), str(tmp_path), program=["-c", TWICE])
+    assert [code for _, _, code in outcomes] == [0, 0], outcomes
+    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+STOPPED = """
+import os, signal, sys
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from resprobe.errors import InterruptionError
+from resprobe_models.datasets.batches import DeviceData
+from resprobe_models.recipe import load_recipe
+from resprobe_models.train import train
+
+recipe, run = load_recipe(Path(sys.argv[1])), Path(sys.argv[2])
+original, seen = DeviceData.epoch, []
+
+def batches(self, *arguments, **settings):
+    for batch in original(self, *arguments, **settings):
+        seen.append(1)
+        if len(seen) == 7 and os.environ["RANK"] == "1":
+            os.kill(os.getpid(), signal.SIGTERM)
+        yield batch
+
+DeviceData.epoch = batches
+try:
+    train(recipe, run)
+except InterruptionError:
+    sys.exit(1)
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_stops_all_and_they_resume_to_the_same_bits(tiny, tmp_path):
+    recipe = tiny(
+        "train.device=cpu", "data.subset=145", "train.batch_size=16", "train.clip_norm=1.0",
+        "train.epochs=2",
+    )  # fmt: skip
+    path = recipe_file(recipe, tmp_path)
+    assert [code for *_, code in together(path, "-o", str(tmp_path / "whole"))] == [0, 0]
+    cut = str(tmp_path / "cut")
+    assert [code for *_, code in together(path, cut, program=["-c", STOPPED])] == [1, 1]
+    assert checkpoints.steps(tmp_path / "cut") == [8], "they agree on a step"
+    assert [code for *_, code in together(path, "-o", cut, "--resume")] == [0, 0]
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "cut")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)

@@ -47,7 +47,8 @@ def kill_and_resume(server, whole, trained, folder, call):
     assert killed.signal == 9
     safe = dict(said(killed, "safe"))
     for path in (folder / "run").glob("collected/*/*.h5*"):
-        xr.open_datatree(path, engine="h5netcdf").close()
+        if path.suffix != ".new":  # not born yet: it gets its name when it is whole
+            xr.open_datatree(path, engine="h5netcdf").close()
     assert check(folder / "run").violations == []
     resumed = server.run("collect", folder)
     assert resumed.code == 0, resumed.errors
@@ -64,7 +65,7 @@ def kill_and_resume(server, whole, trained, folder, call):
             assert node.to_dataset().identical(found[node.path].to_dataset()), path
         found.close()
         expected.close()
-    assert not list((folder / "run").glob("collected/*/*.partial"))
+    assert not list((folder / "run").glob("collected/*/*.partial*"))
     shutil.rmtree(folder)
 
 

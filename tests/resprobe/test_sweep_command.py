@@ -279,3 +279,29 @@ def test_what_was_collected_is_analyzed(swept, resprobe):
         assert [one["batch_norm"] for one in found["multi"]] == ["as trained", "re-estimated"]
         assert (folder / "figure-multi.png").exists()
         assert (folder / "figure-shuffle.svg").exists()
+
+
+def test_other_training_images_than_the_runs_are_refused(wide):
+    from dataclasses import replace
+
+    from resprobe.errors import InputError
+    from resprobe.source import from_run
+
+    source, _ = from_run(wide, "last")
+    assert len(source.training_print) == 64
+    assert len(source.training(10, 0).images) == 10
+    with pytest.raises(InputError, match="are not those of the run"):
+        replace(source, training_print="0" * 64).training(10, 0)
+
+
+def test_a_run_with_noise_on_its_images_is_measured_without_and_says_so(tmp_path, resprobe):
+    run = tmp_path / "noisy"
+    settings = ("model.depth=8", "data.subset=60", "train.epochs=1", "data.input_noise=0.5")
+    arguments = [word for setting in settings for word in ("--set", setting)]
+    assert resprobe("train", "resnet-20-digits", "-o", run, *arguments).exit_code == 0
+    asked = ("--quantity", "reestimated_branch_norm", "--samples", "20", "--training-samples", "40")
+    assert resprobe("collect", run, *asked).exit_code == 0
+    with package.open(run) as tree:
+        (family,) = (node for node in tree.leaves if node.name == "norms-reestimated")
+        mode = family["reestimated_branch_norm"].attrs["batch_norm_mode"]
+    assert "without the noise that the run put on its own" in mode
