@@ -17,7 +17,7 @@ from resprobe.quantities.quantity import DEFAULT_SAMPLES, all_quantities
 from resprobe.quantities.sweep import SweepFamily
 from resprobe.quantities.trials import Trials
 from resprobe.session import Estimate, Progress, Session, owner_of
-from resprobe.store.lock import file_lock
+from resprobe.store.lock import LOCK, file_lock
 from resprobe.store.reader import read_attributes, read_file
 from resprobe.store.schema import SCHEMA_VERSION
 
@@ -186,7 +186,7 @@ def collect(
     draws = {f: samples.draw(source.images.labels, cost) for f, cost in families.items()}
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = []
-    with file_lock(folder / ".lock", f"collecting into {folder}"):
+    with file_lock(folder / LOCK, f"collecting into {folder}"):
         settings = {f: settings_hash(source, f, indices, trials) for f, indices in draws.items()}
         kept = set()
         for family in draws:
@@ -276,7 +276,8 @@ def _require_equal(path: Path, settings: str, lone: Path | None) -> None:
     if read_attributes(path).get("settings") != settings:
         raise InputError(
             f"{path if lone is None else f'{path.stem} in {lone}'} was measured with other "
-            "settings (model, weights, data, samples or dtype); give --overwrite to replace it."
+            "settings (model, weights, data, samples or dtype; for random lesions also levels, "
+            "trials, their seed and training samples); give --overwrite to replace it."
         )
 
 

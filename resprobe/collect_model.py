@@ -18,7 +18,7 @@ from resprobe.quantities.trials import Trials
 from resprobe.session import Progress, Session
 from resprobe.source import Source, become_run, collect_command, from_parts
 from resprobe.store.export import write_tree
-from resprobe.store.lock import file_lock
+from resprobe.store.lock import LOCK, file_lock
 from resprobe.store.reader import enclosing_run, is_run, read_attributes, read_file
 
 # What the families of one lone file must have in common.
@@ -163,7 +163,7 @@ def _lone_file(
     parts = out.with_name(out.name + ".partial")
     _foreign(out, parts, source, overwrite)  # refuses before anything is written
     out.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(out.with_name(out.name + ".lock"), f"the file {out}"):
+    with file_lock(out.with_name(out.name + LOCK), f"the file {out}"):
         foreign = _foreign(out, parts, source, overwrite)
         for path in foreign:
             if path != out:
@@ -173,7 +173,7 @@ def _lone_file(
             done = into(parts)
         except BaseException:
             # What was measured stays, to go on from; copies of what the file holds do not.
-            for path in (*unpacked, parts / ".lock"):
+            for path in (*unpacked, parts / LOCK):
                 path.unlink(missing_ok=True)
             if parts.is_dir() and not any(parts.iterdir()):
                 parts.rmdir()

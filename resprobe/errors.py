@@ -43,6 +43,10 @@ class UnknownNameError(InputError):
         )
 
 
+class ChangingError(InputError):
+    """A file that is being written changes faster than it can be read; it is not damaged."""
+
+
 class ViolationError(ResprobeError):
     """A self-test, schema or contract does not hold: the command ends with exit 1."""
 

@@ -101,20 +101,25 @@ class WritingThread:
         self._writer = writer
         self._queue: queue.Queue[tuple[str, Any] | None] = queue.Queue(maxsize=8)
         self.error: Exception | None = None
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name="resprobe-writer", daemon=True)
         self._thread.start()
 
     def put(self, group: str, batch: Any) -> None:
-        """Queue a batch (`Batch`, or a dict of arrays) for a group; waits if the disk is slow."""
-        if self.error is None:
+        """Queue a batch (`Batch`, or a dict of arrays) for a group; waits if the disk is slow.
+
+        After `close` it is dropped.
+        """
+        if self.error is None and not self._closed:
             self._queue.put((group, batch))
 
     def flush(self) -> None:
-        """Wait until what is queued is committed."""
+        """Wait until what is queued is committed; after `close` nothing is."""
         self._queue.join()
 
     def close(self, status: str) -> None:
         """Write what is queued, then what became of the recording, and close the file."""
+        self._closed = True
         self._queue.put(None)
         self._thread.join()
         full = isinstance(self.error, DiskFullError)
@@ -130,6 +135,7 @@ class WritingThread:
             if self.error is None:
                 self._append(*item)
             self._queue.task_done()
+        self._queue.task_done()
 
     def _append(self, group: str, batch: Any) -> None:
         try:

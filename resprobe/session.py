@@ -6,7 +6,7 @@ import importlib
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
-from resprobe.errors import InputError
+from resprobe.errors import DiskFullError, InputError
 from resprobe.provenance import device_attributes, provenance
 from resprobe.quantities.quantity import all_quantities
 from resprobe.quantities.sweep import SweepFamily
@@ -169,16 +169,16 @@ class Session:
         group = measurement.group()
         mode = measurement.batch_norm_mode if _reestimating(measurement) else "eval"
         writer = self._writer(unfinished, group, settings, mode)
-        done = writer.committed(group.path)
-        for start in range(0, done, BATCH):
-            stop = min(start + BATCH, done)
-            measurement.add(
-                {
-                    n: writer.read_rows(group.path, n, start, stop)
-                    for n in ("label", *measurement.counted)
-                }
-            )
         try:
+            done = writer.committed(group.path)
+            for start in range(0, done, BATCH):
+                stop = min(start + BATCH, done)
+                measurement.add(
+                    {
+                        n: writer.read_rows(group.path, n, start, stop)
+                        for n in ("label", *measurement.counted)
+                    }
+                )
             size = self.batch(measurement)
             if done < len(indices):
                 self._reestimate(measurement, progress)
@@ -192,7 +192,8 @@ class Session:
                         progress(family, stop, len(indices))
             writer.put(group.path, measurement.totals())
         except BaseException:
-            writer.close("interrupted")
+            with suppress(DiskFullError):  # what ended it is told instead
+                writer.close("interrupted")
             raise
         writer.close("finished")
         unfinished.replace(path)
@@ -293,6 +294,7 @@ class Session:
             made.batch_norm_mode = (
                 f"eval, statistics estimated anew from {len(images.images)} training images "
                 f"(SHA-256 {images.images.fingerprint()})"
+                f"{', without the noise that the run put on its own' if images.noisy else ''}"
             )
         return made
 

@@ -71,12 +71,7 @@ def refused(row: Row, place: Path, *more: str) -> str:
     assert "Traceback" not in result.output
     assert not (place / MARKER).exists(), "what was read has run code"
     after = snapshot(place)
-    # A lock is made before anything else, and left for the next one.
-    changed = {
-        name
-        for name in before.keys() | after.keys()
-        if before.get(name) != after.get(name) and not name.endswith(".lock")
-    }
+    changed = {n for n in before.keys() | after.keys() if before.get(n) != after.get(n)}
     assert not changed
     if row.code == 1:
         assert result.stderr == ""

@@ -197,8 +197,8 @@ def check_classes(networks: Sequence[Measured]) -> None:
     for other in networks[1:]:
         if not np.array_equal(networks[0].classes, other.classes):
             raise InputError(
-                f"{networks[0].label} and {other.label} have different labels for the same "
-                "images: they were not measured on one data set; analyze them apart."
+                f"{networks[0].label} and {other.label} were measured on different images, or on "
+                "images with different labels; analyze them apart."
             )
 
 

@@ -158,7 +158,14 @@ def all_processes(device: str) -> Processes:
     # address a second time. A group that somebody else made is left to them.
     if not torch.distributed.is_initialized():
         atexit.register(_leave)
-    state = PartialState(cpu=device == "cpu")
+    # Told to take a GPU where there is none, accelerate makes each process one of one.
+    alone = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    state = PartialState(cpu=alone)
+    if state.num_processes != _world_size():
+        raise InputError(
+            f"{_world_size()} processes were started but do not find each other; start them with "
+            "torchrun, or give --device cpu where there is no GPU for each."
+        )
     return Processes(state.process_index, state.num_processes, state.device)
 
 

@@ -131,16 +131,14 @@ class _Trainer:
             recipe.train.epochs * self.steps_per_epoch, training.step, recipe.train.batch_size
         )
         with stop_on_signal() as self.wish:
-            with self._recording(resume=resume):
-                try:
+            try:
+                with self._recording(resume=resume):
                     self._epochs()
-                except KeyboardInterrupt:
-                    self._mark("interrupted")
-                    self._log(f"interrupted at step {training.step}; continue with --resume")
-                    raise
-                self._mark(self.standing.status)
-            if self.standing.status == "interrupted":
-                self._interrupted()
+                    self._mark(self.standing.status)
+                if self.standing.status == "interrupted":
+                    self._interrupted()
+            except KeyboardInterrupt as error:
+                raise self._stopped_at_once() from error
         outcome = self._outcome(_MESSAGES[self.standing.status])
         self._log(outcome.message)  # the command tells it
         return outcome
@@ -233,6 +231,15 @@ class _Trainer:
         raise InterruptionError(
             f"interrupted after step {step}, which {self.run} holds as a checkpoint; the same "
             "command with --resume goes on from there."
+        )
+
+    def _stopped_at_once(self) -> InterruptionError:
+        """Say where a run can be taken up that was not let finish its step."""
+        self._log(f"interrupted at step {self.setup.training.step}; continue with --resume")
+        known = checkpoints.steps(self.run)
+        place = f"its last checkpoint, step {known[-1]}" if known else "its beginning"
+        return InterruptionError(
+            f"stopped at once; the same command with --resume takes up {self.run} at {place}."
         )
 
     def _epoch_line(self) -> str:

@@ -54,7 +54,9 @@ def analyze(
         lines += [item.result.summary.rstrip(), f"{item.name}: {item.folder}"]
     lines += [f"not measured: {sentence}" for sentence in lacking]
     if not lacking and name is None:
-        lines.append("not measured: nothing; every registered analysis found its data.")
+        lines.append(
+            "not measured: nothing; every analysis that these inputs ask for found its data."
+        )
     emit(
         as_json,
         {

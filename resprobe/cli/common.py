@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
+
+# How often a line in a log says how far a measurement is, in seconds.
+_TOLD_AGAIN = 60.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -39,10 +43,14 @@ def counting(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda name, done, total: None
         return
     if not sys.stderr.isatty():
+        told: dict[str, float] = {}
 
         def line(name: str, done: int, total: int) -> None:
             if done == total:
                 say(f"{name}: {total} samples")
+            elif time.monotonic() - told.get(name, -_TOLD_AGAIN) >= _TOLD_AGAIN:
+                told[name] = time.monotonic()
+                say(f"{name}: {done} of {total} samples")
 
         yield line
         return

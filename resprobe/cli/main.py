@@ -54,6 +54,11 @@ class Commands(click.Group):
         """Run a command; an expected error ends it with one message and no traceback."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise _Failed(
+                "interrupted. What was committed is kept: the same command goes on from there "
+                "(train with --resume)."
+            ) from error
         except ResprobeError as error:
             kind = _Refused if isinstance(error, InputError) else _Failed
             raise kind(_one_line(str(error))) from error

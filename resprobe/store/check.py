@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from resprobe import checkpoints
-from resprobe.errors import InputError
+from resprobe.errors import ChangingError, InputError
 from resprobe.files import refuse_special
 from resprobe.run_recipe import read_run_recipe, recipe_path
 from resprobe.store.check_file import examine, leaf_groups
 from resprobe.store.hdf5 import FLUSH, hdf5, require_ours
-from resprobe.store.lock import is_locked
+from resprobe.store.lock import LOCK, is_locked
 from resprobe.store.reader import is_run, run_files
 from resprobe.store.schema import STATUS
 
@@ -72,7 +72,7 @@ def _check_run(run: Path, report: Report) -> None:
     for _, path in run_files(run):
         _check_file(path, report)
         _check_origin(run, path, digests, report)
-    live = is_locked(run / ".lock")
+    live = is_locked(run / LOCK)
     if live:
         report.notes.append(f"{run} is being trained now")
     for partial in sorted((run / "collected").glob("*/*.partial")):
@@ -183,11 +183,15 @@ def _check_origin(run: Path, path: Path, digests: dict[str, str], report: Report
 
 def _check_file(path: Path, report: Report) -> None:
     report.files.append(path)
-    violations, unfinished = examine(path)
-    if violations and is_locked(path.parent / ".lock"):
-        # What looks like damage may be a flush under way: look at one moment between two.
-        time.sleep(FLUSH)
-        violations, unfinished = examine(path, frozen=True)
+    try:
+        violations, unfinished = examine(path)
+        if violations and is_locked(path.parent / LOCK):
+            # What looks like damage may be a flush under way: look at one moment between two.
+            time.sleep(FLUSH)
+            violations, unfinished = examine(path, frozen=True)
+    except ChangingError as error:
+        report.notes.append(f"not checked: {error}")
+        return
     report.violations += violations
     if unfinished:
         report.notes.append(

@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from resprobe.errors import InputError
+from resprobe.errors import ChangingError, InputError
 from resprobe.quantities.quantity import all_quantities
 from resprobe.store.hdf5 import hdf5, require_ours, snapshot
 from resprobe.store.reader import read_file
@@ -17,7 +17,11 @@ from resprobe.store.training import EPOCH
 
 
 def examine(path: Path, *, frozen: bool = False) -> tuple[list[str], list[str]]:
-    """Give what is wrong with a file, and the groups that are still being recorded."""
+    """Give what is wrong with a file, and the groups that are still being recorded.
+
+    Raises:
+        ChangingError: the file is being written too fast to be read.
+    """
     try:
         with hdf5(path, snapshot(path) if frozen else None) as file:
             require_ours(file, path)
@@ -41,6 +45,8 @@ def examine(path: Path, *, frozen: bool = False) -> tuple[list[str], list[str]]:
             groups_read, _ = read_file(path)
             for dataset in groups_read.values():
                 dataset.close()
+    except ChangingError:
+        raise
     except InputError as error:
         return [str(error)], []
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:

@@ -11,15 +11,21 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from resprobe.errors import InputError
+from resprobe.errors import ChangingError, InputError
 from resprobe.files import refuse_special
 from resprobe.store.lock import LOCK, is_in_use
 from resprobe.store.schema import SCHEMA_VERSION
 
-# How long a reader tries again while a writer is in the middle of a batch, in seconds.
+# How long a reader tries again while a writer is in the middle of a batch, in seconds; and at least
+# how many passes over a large file that is.
 PATIENCE = 1.0
+_PASSES = 10
 # Longer than the writes of one flush take, in seconds.
 FLUSH = 0.005
+# When the time of a file's last change is so long ago, another change gets another time: file
+# systems tell it by a clock of at most 10 ms, or in whole seconds. In nanoseconds.
+_TICK = 20 * 10**6
+_COARSE_TICK = 3 * 10**9
 
 
 def require_hdf5(path: Path) -> None:
@@ -140,31 +146,43 @@ def snapshot(path: Path) -> bytes:
     """Give the bytes of a file as they were at one moment, also while it is being written.
 
     HDF5 looks at the end of a file once, when it opens it, and takes what a writer adds meanwhile
-    for damage. Two passes that read the same bytes show what was there between them; what is there
-    between two writes is whole (`ordered.py`). One pass is enough where nobody holds the lock.
+    for damage. What is there between two writes is whole (`ordered.py`). Nothing was written during
+    a pass where the time of the last change is the same after it, and so old before it that the
+    next one would differ, or nobody holds the lock. Two passes that read the same bytes show what
+    was there between them.
 
     Raises:
-        InputError: it changes all the time, or can't be read.
+        ChangingError: it changes in every pass.
+        InputError: it can't be read.
     """
-    deadline = time.monotonic() + PATIENCE
+    started, earlier = time.monotonic(), None
     try:
-        at_rest, before = not is_in_use(path.parent / LOCK), _age(path)
-        earlier = path.read_bytes()
-        if at_rest and not is_in_use(path.parent / LOCK) and _age(path) == before:
-            return earlier
-        while (content := path.read_bytes()) != earlier:
-            if time.monotonic() > deadline:
-                raise InputError(
+        while True:
+            began = time.monotonic()
+            before, at_rest = _last_change(path), not is_in_use(path.parent / LOCK)
+            old = _is_old(before[0])
+            content = path.read_bytes()
+            told = old or (at_rest and not is_in_use(path.parent / LOCK))
+            if (told and _last_change(path) == before) or content == earlier:
+                return content
+            earlier, now = content, time.monotonic()
+            if now - started > max(PATIENCE, _PASSES * (now - began)):
+                raise ChangingError(
                     f"{path} changes faster than it can be read; try again, or wait for its writer."
                 )
-            earlier = content
+            # The next pass over a large file is to begin as soon as the last change is old enough.
+            time.sleep(min(now - began, _TICK / 1e9))
     except OSError as error:
         raise InputError(f"{path} can't be read ({error.strerror}); check it.") from error
-    return content
 
 
-def _age(path: Path) -> tuple[int, int]:
-    """Give what changes when a file is written."""
+def _is_old(last: int) -> bool:
+    """Whether a change from now on gets another time than the last one, in nanoseconds."""
+    return time.time_ns() - last >= (_TICK if last % 10**9 else _COARSE_TICK)
+
+
+def _last_change(path: Path) -> tuple[int, int]:
+    """Give what changes when a file is written: the time, in nanoseconds, and its size."""
     found = path.stat()
     return found.st_mtime_ns, found.st_size
 

@@ -6,9 +6,11 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +27,18 @@ LOCK = ".lock"
 # Attempts at a lock, 10 ms apart.
 _LOOKS = 10
 
-_held: dict[Path, int] = {}
+
+@dataclass
+class _Hold:
+    """What this process holds of one lock: what gives it back, and how many are inside."""
+
+    resources: ExitStack
+    count: int = 0
+
+
+_held: dict[Path, _Hold] = {}
+# Of `_held`.
+_turn = threading.Lock()
 
 
 @contextmanager
@@ -43,53 +56,53 @@ def run_lock(run: Path) -> Iterator[None]:
 def file_lock(path: Path, what: str) -> Iterator[None]:
     """Hold an exclusive lock on `path`, made for it and deleted when it is given back.
 
+    A second holder within the process just enters; whoever leaves last gives it back.
+
     Args:
         path: the file that is locked; it tells who holds it.
         what: what it guards, for the message.
 
     Raises:
-        InputError: another process holds it; the message names that process.
+        InputError: another process holds it, and the message names that process; or it can't be
+            made.
     """
     key = path.resolve()
-    if _held.get(key):
-        _held[key] += 1
-        try:
-            yield
-        finally:
-            _held[key] -= 1
-        return
-    if fcntl is None:
-        with _exclusive_file(path, what):
-            yield
-        return
-    with _locked(path, what) as stream:
-        _sign(stream)
-        _held[key] = 1
-        try:
-            yield
-        finally:
-            del _held[key]
-            # Deleted while it is held: whoever has it open meanwhile sees that it is gone.
-            with suppress(OSError):
-                path.unlink()
+    with _turn:
+        if key not in _held:
+            resources = ExitStack()
+            resources.enter_context((_locked if fcntl else _exclusive_file)(path, what))
+            _held[key] = _Hold(resources)
+        hold = _held[key]
+        hold.count += 1
+    try:
+        yield
+    finally:
+        with _turn:
+            hold.count -= 1
+            if not hold.count:
+                hold.resources.close()
+                del _held[key]
 
 
 @contextmanager
-def _locked(path: Path, what: str) -> Iterator[IO[str]]:
-    """Open and lock the file that is at `path` also when it is locked."""
+def _locked(path: Path, what: str) -> Iterator[None]:
+    """Lock the file that is at `path` also when it is locked."""
     while True:
         try:
             stream = path.open("a+", encoding="utf-8")
         except OSError as error:
-            raise InputError(
-                f"{path}, which guards {what}, can't be made ({error.strerror}); choose another "
-                "directory."
-            ) from error
+            raise _unmade(path, what, error) from error
         with stream:
             if not _flock(stream):
                 raise InputError(_taken(path, what))
             if _is_at(stream, path):
-                yield stream
+                _sign(stream)
+                try:
+                    yield
+                finally:
+                    # Deleted while it is held: whoever has it open meanwhile sees that it is gone.
+                    with suppress(OSError):
+                        path.unlink()
                 return
 
 
@@ -123,21 +136,28 @@ def _exclusive_file(path: Path, what: str) -> Iterator[None]:
         raise InputError(
             f"{_taken(marker, what)} If that process is gone, delete {marker}."
         ) from error
+    except OSError as error:
+        raise _unmade(path, what, error) from error
     with stream:
         _sign(stream)
-    _held[path.resolve()] = 1
     try:
         yield
     finally:
-        del _held[path.resolve()]
-        marker.unlink()
+        with suppress(OSError):
+            marker.unlink()
+
+
+def _unmade(path: Path, what: str, error: OSError) -> InputError:
+    return InputError(
+        f"{path}, which guards {what}, can't be made ({error.strerror}); choose another directory."
+    )
 
 
 def is_locked(path: Path) -> bool:
     """Whether another process holds the lock at `path`."""
     if fcntl is None:
         return path.with_name(path.name + ".held").exists()
-    if _held.get(path.resolve()):
+    if path.resolve() in _held:
         return False
     try:
         stream = path.open("r", encoding="utf-8")
@@ -153,7 +173,7 @@ def is_locked(path: Path) -> bool:
 
 def is_in_use(path: Path) -> bool:
     """Whether any process, this one too, holds the lock at `path`."""
-    return bool(_held.get(path.resolve())) or is_locked(path)
+    return path.resolve() in _held or is_locked(path)
 
 
 def _sign(stream: IO[str]) -> None:
@@ -168,6 +188,6 @@ def _taken(path: Path, what: str) -> str:
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
         who = f"process {holder['pid']} on {holder['host']} ({holder['command']})"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError):
         who = "another process"
     return f"{what} is in use by {who}; wait until it ends or choose another directory."

@@ -16,8 +16,10 @@ of a node, which changes at once when the root of an index is split, to `NODE_AL
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from resprobe.store.room import reserve
@@ -48,9 +50,9 @@ class OrderedFile:
         self._file = path.open("r+b", buffering=0)
         self._at = 0
         self._end = self._end_on_disk = os.fstat(self._file.fileno()).st_size
-        # In the order in which HDF5 wrote: where two overlap, the later one holds.
+        # By where they begin; none overlaps another (`_require_apart`).
         self._changes: dict[int, bytes] = {}
-        self._discarded = False
+        self._discarded = self._overlaps = False
 
     # -- what HDF5 calls ------------------------------------------------------------------------
 
@@ -85,11 +87,9 @@ class OrderedFile:
     def write(self, data: memoryview) -> int:
         """Keep a change until `commit`."""
         if not self._discarded:
-            if len(self._changes.get(self._at, b"")) <= len(data):
-                self._changes.pop(self._at, None)
-                self._changes[self._at] = bytes(data)
-            else:
-                self._changes[self._at] = bytes(data) + self._changes[self._at][len(data) :]
+            if len(self._changes.get(self._at, b"")) > len(data):
+                self._overlaps = True
+            self._changes[self._at] = bytes(data)
         self._at += len(data)
         return len(data)
 
@@ -112,9 +112,12 @@ class OrderedFile:
         Raises:
             DiskFullError: there is no room; nothing was written.
             OSError: a write failed; what was there before can be read.
+            RuntimeError: HDF5 wrote one place in two different pieces, which is not foreseen here;
+                nothing was written.
         """
         if self._discarded:
             return
+        self._require_apart()
         descriptor = self._file.fileno()
         if self._end > self._end_on_disk:
             room = self._end - self._end_on_disk
@@ -139,6 +142,17 @@ class OrderedFile:
     def close(self) -> None:
         """Close the file on the disk."""
         self._file.close()
+
+    def _require_apart(self) -> None:
+        """Refuse changes that overlap: in the order of the disk, the earlier one might hold."""
+        starts = sorted(self._changes)
+        for start, following in pairwise(starts):
+            self._overlaps |= start + len(self._changes[start]) > following
+        if self._overlaps:
+            raise RuntimeError(
+                f"HDF5 {h5py.version.hdf5_version} rewrote a part of a block of {self._path}; this "
+                "is a bug of resprobe"
+            )
 
     def _turn(self, change: tuple[int, bytes]) -> tuple[int, int]:
         """Give the place of a change in the order of writing."""

@@ -111,12 +111,14 @@ class ReplayingWriter:
 
     def close(self, status: str) -> None:
         """Close the file; a training that ended keeps no rows of an earlier one beyond its end."""
-        if status in ENDED:
-            for group, at in self._next.items():
-                if (beyond := self._writer.committed(group) - at) > 0:
-                    self._found[group] += Replay(dropped=beyond)
-                    self._writer.truncate(group, at)
-        self._writer.close(status)
+        try:
+            if status in ENDED:
+                for group, at in self._next.items():
+                    if (beyond := self._writer.committed(group) - at) > 0:
+                        self._found[group] += Replay(dropped=beyond)
+                        self._writer.truncate(group, at)
+        finally:
+            self._writer.close(status)
 
     def _compare(self, group: str, rows: Mapping[str, NDArray[Any]], at: int, repeated: int) -> int:
         """Compare rows with the stored ones from `at` on; give how many begin them equal."""

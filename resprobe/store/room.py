@@ -1,4 +1,4 @@
-"""Room on the disk, taken before HDF5 writes: after a failed write it crashes the process."""
+"""Room on the disk, taken before anything is written, so that a full disk harms nothing."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from resprobe_models import interruption
 from resprobe_models.datasets.batches import DeviceData
 from resprobe_models.interruption import stop_on_signal
 from resprobe_models.train import train
@@ -117,12 +118,32 @@ def test_a_checkpoint_that_was_measured_stays(tiny, cut):
     assert checkpoints.steps(run) == [STEPS, STEPS + 2, 2 * STEPS]
 
 
-def test_a_second_signal_stops_at_once(tiny, tmp_path, signalled):
+def test_a_second_ctrl_c_stops_at_once(tiny, tmp_path, signalled, monkeypatch):
+    monkeypatch.setattr(interruption, "ONE_SIGNAL", 0.0)
     signalled(3, times=2)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(InterruptionError, match=r"stopped at once; .* at its beginning"):
         train(tiny("record.every=1"), tmp_path / "run")
     assert checkpoints.steps(tmp_path / "run") == []
     assert resprobe.open(tmp_path / "run")["training/step"].attrs["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_twice_through_a_launcher_is_one(number, tiny, tmp_path, signalled):
+    signalled(3, number=number, times=2)
+    with pytest.raises(InterruptionError, match="interrupted after step 3, "):
+        train(tiny(), tmp_path / "run")
+    assert checkpoints.steps(tmp_path / "run") == [3]
+
+
+def test_what_a_shell_ignores_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with stop_on_signal() as wish:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not wish.to_stop
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_the_command_says_how_to_go_on_and_exits_1(tmp_path, signalled):
@@ -160,8 +181,9 @@ class TestInitial:
         recipe = tiny("checkpoint.initial=true", "record.every=1")
         train(recipe, tmp_path / "whole")
         assert checkpoints.steps(tmp_path / "whole") == [0, 2 * STEPS]
+        monkeypatch.setattr(interruption, "ONE_SIGNAL", 0.0)
         signalled(3, times=2)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(InterruptionError, match="at its last checkpoint, step 0"):
             train(recipe, tmp_path / "cut")
         monkeypatch.undo()
         assert checkpoints.steps(tmp_path / "cut") == [0]

@@ -12,7 +12,7 @@ from resprobe_models.recipe import apply_overrides
 from resprobe_models.train import train
 from safetensors.torch import load_file
 
-from resprobe.errors import InputError
+from resprobe.errors import InputError, InterruptionError
 from resprobe.store.replay import Replay
 
 
@@ -32,7 +32,7 @@ def interrupt(monkeypatch):
 
         with monkeypatch.context() as patch:
             patch.setattr(DeviceData, "epoch", batches)
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(InterruptionError):
                 train(recipe, run)
 
     return stop

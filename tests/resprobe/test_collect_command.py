@@ -218,6 +218,35 @@ def test_an_interrupted_collection_goes_on_to_the_same_bits(
         assert first[name].values.tobytes() == second[name].values.tobytes(), name
 
 
+def test_ctrl_c_while_committed_rows_are_read_back_closes_the_file_and_is_what_is_told(
+    run, resprobe, monkeypatch
+):
+    """Also where the disk is full meanwhile."""
+    from resprobe.errors import DiskFullError
+    from resprobe.store.writer import Writer
+
+    append, close, ends = Writer.append, Writer.close, []
+
+    def stop(self, group, *_):
+        if self.committed(group):
+            raise StoppedError
+        append(self, group, *_)
+
+    def full(self, status):
+        close(self, status)
+        ends.append(status)
+        raise DiskFullError("no room")
+
+    monkeypatch.setattr(Writer, "append", stop)
+    with pytest.raises(StoppedError):
+        resprobe("collect", run, "--quantity", "lesion_error", "--quiet")
+    monkeypatch.setattr(Writer, "read_rows", stop)
+    monkeypatch.setattr(Writer, "close", full)
+    with pytest.raises(StoppedError):
+        resprobe("collect", run, "--quantity", "lesion_error", "--quiet")
+    assert ends == ["interrupted"]
+
+
 def test_a_partial_file_of_other_settings_is_begun_anew(run, collected, resprobe):
     folder = run / "collected" / LAST
     folder.mkdir(parents=True)

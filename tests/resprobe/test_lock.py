@@ -9,7 +9,9 @@ import sys
 import threading
 
 import pytest
+from torch import nn
 
+from resprobe import Recorder
 from resprobe.errors import InputError
 from resprobe.store import lock
 from resprobe.store.lock import file_lock, is_locked, run_lock
@@ -23,6 +25,14 @@ with run_lock(Path({run!r})):
     print("held", flush=True)
     sys.stdin.readline()
 """
+
+
+@pytest.fixture(params=["", "import resprobe.store.lock as lock; lock.fcntl = None\n"])
+def fcntl_or_none(request, monkeypatch):
+    """With and without `flock`; gives what makes another process the same."""
+    if request.param:
+        monkeypatch.setattr(lock, "fcntl", None)
+    return request.param
 
 
 @pytest.fixture
@@ -63,6 +73,55 @@ def test_a_second_entry_within_the_process_just_enters(tmp_path):
     assert not lock._held
 
 
+def test_the_first_holder_may_leave_before_the_second(tmp_path, fcntl_or_none):
+    first, second = run_lock(tmp_path), run_lock(tmp_path)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    taken = subprocess.run(
+        [sys.executable, "-c", fcntl_or_none + HOLDER.format(run=str(tmp_path))],
+        input="\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert "in use by process" in taken.stderr
+    second.__exit__(None, None, None)
+    assert not lock._held
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_recordings_beside_each_other_end_in_any_order(tmp_path):
+    first = Recorder(nn.Identity(), tmp_path / "a.h5")
+    second = Recorder(nn.Identity(), tmp_path / "b.h5")
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_enter_and_leave_one_lock_together(tmp_path):
+    errors = []
+
+    def enter_often():
+        try:
+            for _ in range(100):
+                with run_lock(tmp_path):
+                    assert (tmp_path / ".lock").exists()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=enter_often) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert not lock._held
+
+
 def test_our_own_lock_does_not_look_like_somebody_elses(tmp_path):
     with run_lock(tmp_path):
         assert not is_locked(tmp_path / ".lock")
@@ -84,8 +143,22 @@ def test_an_exception_gives_the_lock_back(tmp_path):
     assert done.stdout == "held\n"
 
 
+@pytest.mark.usefixtures("fcntl_or_none")
 def test_a_lock_that_can_not_be_made_is_bad_input(tmp_path):
-    with pytest.raises(InputError, match="gone"), file_lock(tmp_path / "gone" / ".lock", "x"):
+    path = tmp_path / "gone" / ".lock"
+    says = rf"{path}, which guards it, can't be made \(No such file or directory\); choose another"
+    with pytest.raises(InputError, match=says), file_lock(path, "it"):
+        pass
+    assert not lock._held
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "null", "3", "{}", "{"])
+def test_whatever_a_taken_lock_holds_it_is_refused(tmp_path, text):
+    (tmp_path / ".lock.held").write_text(text)
+    with (
+        pytest.raises(InputError, match="the run is in use by another process"),
+        lock._exclusive_file(tmp_path / ".lock", "the run"),
+    ):
         pass
 
 

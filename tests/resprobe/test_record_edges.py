@@ -255,6 +255,20 @@ def test_no_thread_is_left_when_writing_fails(tmp_path, monkeypatch):
     assert not [t for t in threading.enumerate() if t.name == "resprobe-writer"]
 
 
+def test_after_the_end_a_flush_returns_and_nothing_is_queued(tmp_path):
+    net = stack()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    with Recorder(net, tmp_path, optimizer=optimizer) as recorder:
+        one_step(net, recorder, optimizer, torch.ones(3, 4))
+    recorder.epoch(train_loss=1.0)
+    late = threading.Thread(target=recorder.flush, daemon=True)
+    late.start()
+    late.join(timeout=30)
+    assert not late.is_alive()
+    assert recorder._thread._queue.empty()
+    assert rows(tmp_path).sizes["step"] == 1
+
+
 def test_samples_are_found_where_they_are_not_the_first_dimension(tmp_path):
     class TokensFirst(nn.Module):
         def __init__(self):

@@ -246,6 +246,22 @@ def test_relative_differences():
     assert _relative(np.zeros((2, 0)), np.zeros((2, 0))).tolist() == [0, 0]
 
 
+def test_the_file_is_closed_when_rows_beyond_the_end_can_not_be_dropped(tmp_path, monkeypatch):
+    def full(*_):
+        raise DiskFullError("no room")
+
+    blocks = resprobe.find_blocks(nn.Sequential(Residual()), torch.zeros(2, 4))
+    writer = Writer(tmp_path / "file.h5", training_groups(blocks, ["a"], ["loss"]), {})
+    step = np.arange(1, 4)
+    writer.append(STEP, {"step": step, "loss": 1.0 * step})
+    replaying = ReplayingWriter(writer, {STEP: 0, EPOCHS: 0})
+    monkeypatch.setattr(writer, "truncate", full)
+    with pytest.raises(DiskFullError):
+        replaying.close("finished")
+    assert not writer._file
+    assert resprobe.open(tmp_path / "file.h5")["training/step"].attrs["status"] == "finished"
+
+
 def test_the_writer_beneath_may_be_cut_at_any_batch(tmp_path):
     """However rows come in batches, the file ends the same."""
     blocks = resprobe.find_blocks(nn.Sequential(Residual()), torch.zeros(2, 4))

@@ -115,6 +115,34 @@ def test_a_write_that_fails_on_the_way_takes_no_committed_row(tmp_path, monkeypa
     assert np.array_equal(lines["width"], stored.rows(0, 70)["width"])
 
 
+@pytest.mark.parametrize(
+    "pieces", [((0, 8), (0, 4)), ((0, 8), (4, 8)), ((4, 8), (0, 5)), ((0, 9), (4, 1))]
+)
+def test_pieces_that_overlap_are_refused_and_nothing_is_written(tmp_path, pieces):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(16))
+    ordered = OrderedFile(path)
+    for offset, size in pieces:
+        ordered.seek(offset)
+        ordered.write(b"x" * size)
+    with pytest.raises(RuntimeError, match="a part of a block"):
+        ordered.commit("it")
+    assert path.read_bytes() == bytes(16)
+    ordered.close()
+
+
+def test_a_block_that_is_written_again_is_replaced_and_neighbours_stay(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(16))
+    ordered = OrderedFile(path)
+    for offset, data in ((4, b"old!"), (0, b"left"), (4, b"new!"), (8, b"tail"), (8, b"longer")):
+        ordered.seek(offset)
+        ordered.write(data)
+    ordered.commit("it")
+    assert path.read_bytes() == b"leftnew!longer" + bytes(2)
+    ordered.close()
+
+
 def test_a_process_that_never_closes_its_file_ends_in_peace(tmp_path):
     code = (
         "import stored; from pathlib import Path; w = stored.new(Path(sys.argv[1]));"

@@ -64,14 +64,15 @@ def depth_figure(name: str, groups: Sequence[Group], images: int) -> Figure:
 def _panel(axes: Axes, case: Scaling) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
+    last = [law.mean().value[-1] for law in (case.trained, case.untrained) if law is not None]
     if case.untrained is not None:
-        _law(axes, case.untrained, UNTRAINED, hollow=True)
+        _law(axes, case.untrained, UNTRAINED, hollow=True, above=last[-1] == max(last))
     if case.trained is not None:
-        _law(axes, case.trained, TRAINED, hollow=False)
+        _law(axes, case.trained, TRAINED, hollow=False, above=last[0] == max(last))
         _guide(axes, case.trained)
 
 
-def _law(axes: Axes, law: PowerLaw, look: style.Look, *, hollow: bool) -> None:
+def _law(axes: Axes, law: PowerLaw, look: style.Look, *, hollow: bool, above: bool) -> None:
     depths, mean = np.array(law.depths, dtype=np.float64), law.mean()
     for gammas in law.gammas:
         axes.plot(depths, gammas, color=SEED, linestyle=look.line, linewidth=0.7, zorder=1)
@@ -95,7 +96,7 @@ def _law(axes: Axes, law: PowerLaw, look: style.Look, *, hollow: bool) -> None:
         markerfacecolor="white" if hollow else look.colour,
         zorder=4,
     )
-    shift = 9 if float(mean.value[-1]) >= float(mean.value[0]) else -9
+    shift = 9 if above else -9  # away from the other law
     axes.annotate(
         _exponent(law),
         (depths[-1], float(mean.value[-1])),
