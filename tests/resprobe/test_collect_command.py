@@ -276,7 +276,7 @@ def test_nothing_is_measured_where_one_family_is_refused(measured, resprobe):
     (measured / "collected" / LAST / "lesion.h5").unlink()
     result = resprobe("collect", measured, "--samples", 50)
     assert result.exit_code == 2
-    assert "(model, weights, data, samples or dtype)" in result.stderr
+    assert "(model, weights, data, samples or dtype;" in result.stderr
     assert not (measured / "collected" / LAST / "lesion.h5").exists()
 
 

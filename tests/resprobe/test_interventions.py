@@ -200,7 +200,7 @@ def test_blocks_are_shown_with_their_outputs_and_then_let_go(name):
         for block in runner.blocks:
             assert same(seen[block.name], kept.tensors(block))
             assert same(ended[block.name], [kept.input(block), kept.block_output(block)])
-        with pytest.raises(KeyError):
+        with pytest.raises(InputError, match="did not keep"):
             passed.block_output(runner.blocks[0])
 
 

@@ -20,7 +20,7 @@ def plural(word: str, count: int) -> str:
 
 def claim() -> str:
     """Name what is tested."""
-    return f"the claim of Eq. 5, p = {wording.signed_number(CLAIMED, 0)}"
+    return f"the claim of Eq. 5 (p = {wording.signed_number(CLAIMED, 0)})"
 
 
 def extent(law: PowerLaw, h: float | None) -> str:
