@@ -20,6 +20,14 @@ from resprobe.errors import InterruptionError
 STEPS = 5  # of an epoch of the tiny recipe
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Hear SIGINT also where the tests run as a background job, whose shell ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture
 def signalled(monkeypatch):
     """Send this process a signal while the step counted from 1 is under way."""
