@@ -6,7 +6,7 @@ from mathematical text in the fonts that matplotlib carries, which SVG viewers s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +15,11 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 COLOURS = ("#0f2a56", "#b8432f", "#2fa08c", "#e9b64a", "#7d6b91", "#9aa0a6")
@@ -100,3 +103,28 @@ def mark_stages(axes: Axes, stage: npt.NDArray[np.int64], *, named: bool) -> Non
                 color="0.35",
                 fontsize=8.5,
             )
+
+
+def hollow_mark(label: str) -> Line2D:
+    """Give the legend's handle of blocks that change the shape, or begin a stage."""
+    return Line2D(
+        [],
+        [],
+        color="0.3",
+        linestyle="none",
+        marker=TRANSITION_MARKER,
+        markerfacecolor="white",
+        label=label,
+    )
+
+
+def legend_below(figure: Figure, handles: Sequence[Artist], title: str) -> None:
+    """Put the legend below all panels, titled by what the intervals are over."""
+    figure.legend(
+        handles=list(handles),
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        title=title,
+        title_fontsize=8.5,
+    )

@@ -145,23 +145,7 @@ def _legend(
         handles.append(Line2D([], [], color="0.65", linewidth=0.7, label="each network"))
     handles.append(Line2D([], [], color="0.3", linewidth=0.9, label="whole network"))
     if layout.transition.any():
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color="0.3",
-                linestyle="none",
-                marker=style.TRANSITION_MARKER,
-                markerfacecolor="white",
-                label="transition (shape changes)",
-            )
-        )
+        handles.append(style.hollow_mark("transition (shape changes)"))
     over = dict.fromkeys(one.increase.over for one in drawn)
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        title=f"bars: 95 % intervals over {' / '.join(over)}, above of the paired difference",
-        title_fontsize=8.5,
-    )
+    title = f"bars: 95 % intervals over {' / '.join(over)}, above of the paired difference"
+    style.legend_below(figure, handles, title)

@@ -128,23 +128,6 @@ def _legend(figure: Figure, curves: Sequence[Curve]) -> None:
                 label=curve_name(curve),
             )
         )
-    handles.append(
-        Line2D(
-            [],
-            [],
-            color="0.3",
-            linestyle="none",
-            marker=style.TRANSITION_MARKER,
-            markerfacecolor="white",
-            label="first block of a stage",
-        )
-    )
+    handles.append(style.hollow_mark("first block of a stage"))
     over = dict.fromkeys(curve.branch.over for curve in curves)
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-        title=f"bands: 95 % intervals over {' / '.join(over)}",
-        title_fontsize=8.5,
-    )
+    style.legend_below(figure, handles, f"bands: 95 % intervals over {' / '.join(over)}")
