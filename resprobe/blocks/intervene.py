@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,9 @@ from torch import nn
 from resprobe.blocks.batch_norm import reads_statistics
 from resprobe.blocks.block import Block, subsampling
 from resprobe.blocks.discover import discover, unchanged
+from resprobe.blocks.layers import Layer, find_layers, found_again
 from resprobe.blocks.operations import ControlFlowChanged, Program
+from resprobe.blocks.path import Path
 from resprobe.blocks.program import record
 from resprobe.blocks.randomness import set_random_states
 from resprobe.blocks.samples import count_samples, samples_first, with_sample_axes
@@ -64,7 +66,8 @@ class Keep(NamedTuple):
         replays: what interventions on the sum s + G need.
         branches: x and the branch, for `Pass.tensors` and `Pass.replace_branch`.
         states: x, s + G and I(s + G), for `Pass.input`, `Pass.total` and `Pass.block_output`.
-        functions: what running a block on another input needs, for `Pass.reorder`.
+        functions: what running a block on another input needs, for `Pass.reorder` and
+            `Pass.path`.
     """
 
     replays: bool = True
@@ -74,21 +77,25 @@ class Keep(NamedTuple):
 
 
 See = Callable[["Block", "Tensor", "Tensor", "Tensor"], None]
+# What a function of a block gives: G of its branch, or I(s + G) of the whole block.
+Part = Literal["branch", "block"]
 SeeOutput = Callable[["Block", "Tensor", "Tensor"], None]
+SeeLayer = Callable[["Layer", "Tensor", "Tensor"], None]
 
 
 class _Show(NamedTuple):
-    """A block that is shown while a batch runs.
+    """A block or layer that is shown while a batch runs.
 
     Attributes:
         place: the operation before which it is shown.
-        block: the block.
-        after: whether it is shown after its end, with x and I(s + G), or before its addition.
+        of: the block or layer.
+        after: of a block, whether it is shown after its end, with x and I(s + G), or before its
+            addition.
         values: those that are shown, in the recorded program.
     """
 
     place: int
-    block: Block
+    of: Block | Layer
     after: bool
     values: tuple[int, ...]
 
@@ -145,6 +152,17 @@ class Runner:
             ),
         )
 
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """The convolutions and linear layers that the model runs, in the order of execution."""
+
+        def run(args: tuple[Any, ...], kwargs: Mapping[str, Any], keep: Collection[int]) -> Program:
+            fresh = rebuild((args, kwargs), _cloned)
+            with torch.no_grad():
+                return record(self.model, *fresh, keep=keep, expected=self._structure)
+
+        return find_layers(self._program, self.blocks, self._example, self._samples, run)
+
     def run(
         self,
         batch: Tensor | tuple[Any, ...],
@@ -152,6 +170,7 @@ class Runner:
         *,
         see: See | None = None,
         see_output: SeeOutput | None = None,
+        see_layer: SeeLayer | None = None,
         replays: bool = True,
         branches: bool = False,
         states: bool = False,
@@ -168,6 +187,7 @@ class Runner:
             see: shown every block with x, s and G, in the order of execution, while they are
                 there; they are not kept, so memory does not grow with depth.
             see_output: shown every block with x and I(s + G), likewise.
+            see_layer: shown every one of `layers` with x and A x, likewise.
             replays: see `Keep`, as the following.
             branches: likewise.
             states: likewise.
@@ -180,16 +200,21 @@ class Runner:
         kwargs = self._kwargs if kwargs is None else kwargs
         kept = self._needed(Keep(replays, branches, states, functions))
         shows = self._shows(before=see is not None, after=see_output is not None)
+        if see_layer is not None:
+            shows = _with_layers(shows, self.layers)
         shown: list[_Show] = []
 
-        def show(one: _Show, block: Block, tensors: Mapping[int, Tensor]) -> None:
-            if one.after:
+        def show(one: _Show, own: Block | Layer, tensors: Mapping[int, Tensor]) -> None:
+            if isinstance(own, Layer):
+                assert see_layer is not None
+                see_layer(own, *own.tensors(tensors))
+            elif one.after:
                 assert see_output is not None
-                x, out = tensors[block.input], tensors[block.output]
-                see_output(one.block, samples_first(block, x), samples_first(block, out))
+                x, out = tensors[own.input], tensors[own.output]
+                see_output(self.blocks[own.index], samples_first(own, x), samples_first(own, out))
             else:
                 assert see is not None
-                see(one.block, *_tensors_of(block, tensors))
+                see(self.blocks[own.index], *_tensors_of(own, tensors))
             shown.append(one)
 
         program = record(
@@ -204,8 +229,10 @@ class Runner:
             program.share_plans(self._program)
             return self._pass(program, self.blocks, args, kwargs)
         program, blocks = self._another_way(args, kwargs)
+        layers = () if see_layer is None else found_again(self.layers, program, blocks)
         for one in shows[len(shown) :]:
-            show(one, blocks[one.block.index], program.kept)
+            own = layers if isinstance(one.of, Layer) else blocks
+            show(one, own[one.of.index], program.kept)
         return self._pass(program, blocks, args, kwargs)
 
     def _another_way(
@@ -316,7 +343,7 @@ class Runner:
 def _visits(
     shows: Sequence[_Show],
     kept: set[int],
-    show: Callable[[_Show, Block, Mapping[int, Tensor]], None],
+    show: Callable[[_Show, Block | Layer, Mapping[int, Tensor]], None],
 ) -> dict[int, Callable[[dict[int, Tensor]], None]]:
     """Give what is called at each place; a tensor is let go when it was shown for the last time."""
     last = {value: number for number, one in enumerate(shows) for value in one.values}
@@ -324,7 +351,7 @@ def _visits(
     def visit(numbers: list[int], tensors: dict[int, Tensor]) -> None:
         for number in numbers:
             one = shows[number]
-            show(one, one.block, tensors)
+            show(one, one.of, tensors)
             for value in one.values:
                 if last[value] == number and value not in kept:
                     tensors.pop(value, None)
@@ -333,6 +360,14 @@ def _visits(
     for number, one in enumerate(shows):
         places.setdefault(one.place, []).append(number)
     return {place: partial(visit, numbers) for place, numbers in places.items()}
+
+
+def _with_layers(shows: Sequence[_Show], layers: Sequence[Layer]) -> list[_Show]:
+    """Plan where each layer is shown, among the blocks in the order of execution."""
+    more = [
+        _Show(layer.operation + 1, layer, True, (layer.input, layer.output)) for layer in layers
+    ]
+    return sorted([*more, *shows], key=lambda one: (one.place, not one.after))
 
 
 def _cloned(leaf: Any) -> Any:
@@ -409,6 +444,46 @@ class Pass:
 
     def _kept(self, block: Block, value: int) -> Tensor:
         return samples_first(block, _Kept(self._program.kept)[value])
+
+    def path(
+        self, first: Block, last: Block | None = None, *, part: Part = "block", **options: Any
+    ) -> Path:
+        """Give the function of a block, its branch or a span of blocks; kept by `functions`.
+
+        Args:
+            first: the block whose input is the function's.
+            last: the block whose output I(s + G) is the function's; None for the same block.
+            part: "branch" for x -> G of the one block.
+            **options: of `Path`, such as `batch_norm`.
+
+        Raises:
+            InputError: the blocks don't follow each other, or the function can't be evaluated
+                (see `Path`).
+        """
+        own = self._own(first)
+        end = own if last is None else self._own(last)
+        if part == "branch":
+            if end is not own:
+                raise InputError("a branch belongs to one block; give part='block' for a span.")
+            output = [(operand.value, operand.factor) for operand in own.branch]
+        else:
+            self._require_span(own, end)
+            output = [(end.output, 1.0)]
+        return Path(self._program, own.input, output, axis=own.sample_axis, **options)
+
+    def _require_span(self, first: Block, last: Block) -> None:
+        if first.index > last.index:
+            raise InputError(
+                f"a span from block {first.name} to block {last.name}, which runs before it; give "
+                "the first block of the span first."
+            )
+        for index in range(first.index + 1, last.index + 1):
+            if not self.blocks[index].follows:
+                raise InputError(
+                    f"block {self.blocks[index].name} does not start from what block "
+                    f"{self.blocks[index - 1].name} made, so no span holds both; give blocks that "
+                    "follow each other."
+                )
 
     # -- interventions ---------------------------------------------------------------------------
 
@@ -545,7 +620,7 @@ class _Kept(Mapping[int, "Tensor"]):
             raise InputError(
                 "the pass did not keep the tensors that this needs: give Runner.run branches=True "
                 "for tensors and replace_branch, states=True for input, total and block_output, "
-                "functions=True for reorder."
+                "functions=True for reorder and path."
             ) from None
 
     def __iter__(self) -> Iterator[int]:

@@ -352,7 +352,9 @@ class Program:
         These are those of `begin` on whose storage they write; where they write at all, also every
         change, which may stand for a tensor that is read, or written to, elsewhere.
         """
-        if not any(step.run and self.operations[step.operation].renames for step in steps):
+        if not any(
+            step.run and (step.bound or self.operations[step.operation].renames) for step in steps
+        ):
             return frozenset()
         # A view that is made during the replay writes through to the tensor that it views.
         origins = {value: {value} for value in begin}
@@ -369,6 +371,9 @@ class Program:
             for old, new in op.renames:
                 found |= origins.get(old, set())
                 origins[new] = origins.get(old, set())
+            # A change is copied into what the operation made, such as one part of a split.
+            for value in step.bound:
+                found |= origins.get(value, set())
         return frozenset(found)
 
     def _freeing(
