@@ -20,8 +20,9 @@ from resprobe.store.reader import open as open_tree
 if TYPE_CHECKING:
     import xarray as xr
 
-# Collects what is missing of a run: called with the run and the quantities to ask for.
-Collector = Callable[[Path, tuple[str, ...]], None]
+# Collects what is missing of a run: called with the run, the quantities to ask for, and whether
+# the analysis can't do without them.
+Collector = Callable[[Path, tuple[str, ...], bool], None]
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def analyze(
         missing = [
             (path, tree, absent)
             for path, tree in zip(inputs, trees, strict=True)
-            if (absent := _absent(tree, analysis))
+            if (absent := _absent(tree, analysis.families))
         ]
         if missing:
             path, tree, absent = missing[0]
@@ -168,7 +169,7 @@ def write(result: Result, folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        earlier = (folder / "verdict.json").exists()  # else the figures are somebody else's
+        earlier = _refuse_another(result, folder)  # else the figures are somebody else's
         for old in folder.glob("figure-*.*") if earlier else ():
             if old.suffix in (".svg", ".png"):
                 old.unlink()
@@ -186,6 +187,22 @@ def write(result: Result, folder: Path) -> None:
         (folder / "summary.txt").write_text(result.summary.rstrip() + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"{folder} can't be written ({error}); give another -o.") from error
+
+
+def _refuse_another(result: Result, folder: Path) -> bool:
+    """Tell whether a folder holds an earlier result of the same analysis; refuse another's."""
+    try:
+        text = (folder / "verdict.json").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+    try:
+        there = json.loads(text).get("analysis")
+    except (ValueError, AttributeError):
+        there = None
+    own = result.verdict.get("analysis")
+    if there not in (None, own):
+        raise InputError(f"{folder} holds what {there} gave; give {own} another -o.")
+    return True
 
 
 def _result(analysis: Analysis, inputs: Sequence[Path], trees: Sequence[xr.DataTree]) -> Result:
@@ -234,17 +251,20 @@ def _folder(name: str, inputs: Sequence[Path]) -> Path:
 def _complete(path: Path, analysis: Analysis, collector: Collector) -> None:
     """Collect what a named analysis lacks, where model and data are at hand."""
     tree = open_tree(path)
-    absent = _absent(tree, analysis)
+    absent = _absent(tree, analysis.families)
+    useful = _absent(tree, (*analysis.families, *analysis.also))
     tree.close()
-    if not absent:
+    from resprobe.source import code_of
+
+    at_hand = path.is_dir() and is_run(path)
+    if not useful or not (absent or (at_hand and not code_of(path))):
         return
-    if not (path.is_dir() and is_run(path)):
+    if not at_hand:
         raise InputError(
             f"{path} lacks {' and '.join(absent)}, which {analysis.name} needs: "
             f"{_remedy(path, tree, absent)}"
         )
     from resprobe.quantities.quantity import of_family
-    from resprobe.source import code_of
 
     code = code_of(path)
     if code:
@@ -253,15 +273,17 @@ def _complete(path: Path, analysis: Analysis, collector: Collector) -> None:
             f"{' and '.join(code)}, which is not run unasked; read it, and if you trust it "
             f"{_remedy(path, tree, absent)}"
         )
-    wanted = tuple(next(q.name for q in of_family(family) if q.measured_by) for family in absent)
-    collector(path, wanted)
+    for families, needed in ((absent, True), ([f for f in useful if f not in absent], False)):
+        named = [next(q.name for q in of_family(family) if q.measured_by) for family in families]
+        if named:
+            collector(path, tuple(named), needed)
 
 
-def _absent(tree: xr.DataTree, analysis: Analysis) -> list[str]:
+def _absent(tree: xr.DataTree, families: Sequence[str]) -> list[str]:
     """Give the families that no single checkpoint of the input has together with the others."""
-    best = list(analysis.families)
+    best = list(families)
     for _, node in _checkpoints(tree):
-        absent = [name for name in analysis.families if name not in node.children]
+        absent = [name for name in families if name not in node.children]
         if len(absent) < len(best) or not absent:
             best = absent
     return best

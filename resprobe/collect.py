@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 PRESETS = ("economy", "standard", "full")
 _COSTS = {
     "economy": ("hook",),
-    "standard": ("hook", "lesion"),
+    "standard": ("hook", "lesion", "jacobian"),
     "full": ("hook", "lesion", "noise", "jvp", "jacobian"),
 }
 
@@ -48,8 +48,17 @@ class Samples:
     seed: int = 0
     indices: tuple[int, ...] | None = None
 
-    def draw(self, labels: NDArray[np.int64], cost: str) -> NDArray[np.int64]:
+    def draw(
+        self, labels: NDArray[np.int64], cost: str, *, named: bool = True
+    ) -> NDArray[np.int64]:
         """Give the indices to measure, ascending, `(sample,)` int64.
+
+        Args:
+            labels: of the data set.
+            cost: class of the family.
+            named: whether a quantity of the family was asked for by name. One that comes with a
+                preset never takes more samples than its cost class is meant for: Jacobians of a
+                thousand images take hours.
 
         Raises:
             InputError: a count or an index that the data set does not have.
@@ -67,6 +76,9 @@ class Samples:
             raise InputError(f"--sample-seed {self.seed}: give 0 or a larger whole number.")
         if count is None:
             return np.arange(len(labels))
+        usual = DEFAULT_SAMPLES[cost]
+        if not named and usual is not None:
+            count = min(count, usual)
         if self.count is None:
             count = min(count, len(labels))
         return stratified(labels, count, self.seed)
@@ -183,17 +195,18 @@ def collect(
         DiskFullError: no room; what is committed stays.
     """
     samples, trials = samples or Samples(), trials or Trials()
-    draws = {f: samples.draw(source.images.labels, cost) for f, cost in families.items()}
+    labels = source.images.labels
+    draws = {f: samples.draw(labels, cost, named=f not in optional) for f, cost in families.items()}
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = []
     with file_lock(folder / LOCK, f"collecting into {folder}"):
         settings = {f: settings_hash(source, f, indices, trials) for f, indices in draws.items()}
         kept = set()
-        for family in draws:
+        for family, indices in draws.items():
             path = folder / f"{family}.h5"
             if path.exists() and (family in leave or not overwrite):
                 if family not in leave:
-                    _require_equal(path, settings[family], lone)
+                    _require_equal(path, settings[family], len(indices), lone)
                 kept.add(family)
         session = session or Session(source, trials)
         refused: dict[str, str] = {}
@@ -229,7 +242,9 @@ def estimate(
     return [
         Estimate(family, 0, 0.0, 0.0, refused[family])
         if family in refused
-        else session.estimate(family, samples.draw(source.images.labels, cost))
+        else session.estimate(
+            family, samples.draw(source.images.labels, cost, named=family not in optional)
+        )
         for family, cost in families.items()
     ]
 
@@ -272,12 +287,14 @@ def _measured(path: Path) -> int:
     return samples[0]
 
 
-def _require_equal(path: Path, settings: str, lone: Path | None) -> None:
+def _require_equal(path: Path, settings: str, samples: int, lone: Path | None) -> None:
     if read_attributes(path).get("settings") != settings:
+        there = _measured(path)
+        counts = f": on {there} samples where {samples} are asked for" if there != samples else ""
         raise InputError(
             f"{path if lone is None else f'{path.stem} in {lone}'} was measured with other "
-            "settings (model, weights, data, samples or dtype; for random lesions also levels, "
-            "trials, their seed and training samples); give --overwrite to replace it."
+            f"settings{counts} (model, weights, data, samples or dtype; for random lesions also "
+            "levels, trials, their seed and training samples); give --overwrite to replace it."
         )
 
 

@@ -37,6 +37,8 @@ class Analysis:
         meaning: one sentence.
         families: the collected families it reads, such as `("norms", "lesion")`.
         function: `function(inputs) -> Result`.
+        also: families that it reads where they are; asked for by name, it has them collected
+            first where it can.
         source: the papers or books it rests on.
         unasked: whether to run it on inputs for which no analysis was named; None for always.
     """
@@ -45,6 +47,7 @@ class Analysis:
     meaning: str
     families: tuple[str, ...]
     function: Callable[[Sequence[Input]], Result] = field(repr=False)
+    also: tuple[str, ...] = ()
     source: str = ""
     unasked: Callable[[Sequence[Input]], bool] | None = field(default=None, repr=False)
 

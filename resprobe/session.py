@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 from resprobe.errors import DiskFullError, InputError
+from resprobe.memory import is_out_of_memory
 from resprobe.provenance import device_attributes, provenance
-from resprobe.quantities.quantity import all_quantities
+from resprobe.quantities.family import OfFunctions, OfLayers
+from resprobe.quantities.quantity import all_quantities, of_family
 from resprobe.quantities.sweep import SweepFamily
 from resprobe.quantities.trials import Trials
 from resprobe.store.reader import read_attributes
@@ -40,6 +42,9 @@ BATCH = 250
 _ROOM = 10**9
 # Samples of the pass that finds the blocks and proves the instrument.
 _EXAMPLE = 4
+
+# A family that nobody named is left out where one sample takes longer, in seconds.
+_LONGEST = 300.0
 
 # Called with the family, samples done, and samples in all.
 Progress = Callable[[str, int, int], None]
@@ -133,16 +138,37 @@ class Session:
         found = {}
         for family in families:
             try:
-                self._measurement(family)
+                seconds = self._try(self._measurement(family))
+                if family in optional and seconds > _LONGEST:
+                    found[family] = _too_long(family, seconds)
             except InputError as error:
                 if family not in optional:
                     raise
                 found[family] = str(error)
         return found
 
+    def _try(self, measurement: Measurement) -> float:
+        """Find out on the example whether the network allows a measurement.
+
+        Returns:
+            About how many seconds a sample takes, where that is known.
+
+        Raises:
+            InputError: it does not.
+        """
+        import torch
+
+        if not isinstance(measurement, OfFunctions):
+            return 0.0
+        first = np.arange(min(_EXAMPLE, len(self._source.images)))
+        args, kwargs, _ = self._source.inputs(0, len(first), first)
+        with torch.no_grad():
+            return measurement.try_on(self.ready().run(args, kwargs, functions=True))
+
     def batch(self, measurement: Measurement) -> int:
         """Give how many samples go into one pass."""
         runner = self.ready()
+        most = measurement.samples_at_once if isinstance(measurement, OfFunctions) else BATCH
         kept = runner.kept_bytes(
             1,
             replays=measurement.needs_replays,
@@ -150,7 +176,7 @@ class Session:
             functions=measurement.needs_functions,
         )
         # The largest value thrice: an operation's input and output, and a copy under way.
-        return max(1, min(BATCH, _ROOM // max(1, kept + 3 * runner.largest_bytes(1))))
+        return max(1, min(most, _ROOM // max(1, kept + 3 * runner.largest_bytes(1))))
 
     def measure(
         self,
@@ -161,35 +187,29 @@ class Session:
         progress: Progress | None,
     ) -> float:
         """Measure one family into its file; give the seconds it took."""
-        import torch
-
         started = time.perf_counter()
         measurement = self._measurement(family)
+        size = self.batch(measurement)
         unfinished = path.with_name(path.name + ".partial")
         group = measurement.group()
         mode = measurement.batch_norm_mode if _reestimating(measurement) else "eval"
-        writer = self._writer(unfinished, group, settings, mode)
+        writer = self._writer(unfinished, group, settings, mode, len(indices))
         try:
-            done = writer.committed(group.path)
-            for start in range(0, done, BATCH):
-                stop = min(start + BATCH, done)
-                measurement.add(
-                    {
-                        n: writer.read_rows(group.path, n, start, stop)
-                        for n in ("label", *measurement.counted)
-                    }
-                )
-            size = self.batch(measurement)
-            if done < len(indices):
-                self._reestimate(measurement, progress)
-            with torch.no_grad():
-                for start in range(done, len(indices), size):
-                    stop = min(start + size, len(indices))
-                    rows = self._rows(measurement, indices, start, stop)
-                    measurement.add(rows)
-                    writer.append(group.path, rows)
+            while True:
+                try:
+                    self._measure(
+                        measurement, group.path, indices, writer, size=size, progress=progress
+                    )
+                    break
+                except (MemoryError, RuntimeError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    size = self._fewer(family, size, error)
                     if progress is not None:
-                        progress(family, stop, len(indices))
+                        done = writer.committed(group.path)
+                        label = f"{family}: out of memory, now {size} samples at once"
+                        progress(label, done, len(indices))
+                measurement = self._measurement(family)  # what it held of the batch is lost
             writer.put(group.path, measurement.totals())
         except BaseException:
             with suppress(DiskFullError):  # what ended it is told instead
@@ -198,6 +218,49 @@ class Session:
         writer.close("finished")
         unfinished.replace(path)
         return time.perf_counter() - started
+
+    def _measure(
+        self,
+        measurement: Measurement,
+        group: str,
+        indices: NDArray[np.int64],
+        writer: Writer,
+        *,
+        size: int,
+        progress: Progress | None,
+    ) -> None:
+        """Take the committed rows into the totals, and measure the others batch by batch."""
+        import torch
+
+        done = writer.committed(group)
+        for start in range(0, done, BATCH):
+            stop = min(start + BATCH, done)
+            names = ("label", *measurement.counted)
+            measurement.add({n: writer.read_rows(group, n, start, stop) for n in names})
+        if done < len(indices):
+            self._reestimate(measurement, progress)
+        with torch.no_grad():
+            for start in range(done, len(indices), size):
+                stop = min(start + size, len(indices))
+                rows = self._rows(measurement, indices, start, stop)
+                measurement.add(rows)
+                writer.append(group, rows)
+                if progress is not None:
+                    progress(group.strip("/"), stop, len(indices))
+
+    def _fewer(self, family: str, size: int, error: Exception) -> int:
+        """Give half as many samples at once, after the memory did not suffice.
+
+        Raises:
+            InputError: it does not suffice for one sample.
+        """
+        if size == 1:
+            raise InputError(
+                f"measuring {family} takes more memory for one sample than there is on "
+                f"{self._source.device} ({str(error).strip().splitlines()[0]}); give another "
+                "--device, or leave it out with --quantity."
+            ) from error
+        return size // 2
 
     def estimate(self, family: str, indices: NDArray[np.int64]) -> Estimate:
         """Measure one batch, after a warm-up, and scale it to all samples."""
@@ -235,6 +298,7 @@ class Session:
                 kwargs,
                 see=measurement.see if measurement.sees_blocks else None,
                 see_output=measurement.see_output if measurement.sees_outputs else None,
+                see_layer=measurement.see_layer if isinstance(measurement, OfLayers) else None,
                 replays=measurement.needs_replays,
                 states=measurement.needs_states,
                 functions=measurement.needs_functions,
@@ -284,6 +348,8 @@ class Session:
         owner, source, blocks = owner_of(family), self._source, self.ready().blocks
         drawn = (self._trials,) if isinstance(owner, SweepFamily) else ()
         made: Measurement = owner(source.model, blocks, source.images.classes, *drawn)
+        if isinstance(made, OfLayers):
+            made.take_layers(self.ready().layers)
         if _reestimating(made):
             if not self.ready().has_batch_norm:
                 raise InputError(
@@ -298,7 +364,9 @@ class Session:
             )
         return made
 
-    def _writer(self, unfinished: Path, group: Any, settings: str, mode: str) -> Writer:
+    def _writer(
+        self, unfinished: Path, group: Any, settings: str, mode: str, samples: int
+    ) -> Writer:
         """Go on in a partial file of equal settings, or start a new one."""
         if unfinished.exists():
             try:
@@ -317,7 +385,15 @@ class Session:
             "batch_norm_mode": mode,
             **source.attributes,
         }
-        return Writer(unfinished, [group], attributes, chunk_rows=BATCH)
+        return Writer(unfinished, [group], attributes, chunk_rows=min(BATCH, samples))
+
+
+def _too_long(family: str, seconds: float) -> str:
+    name = next(q.name for q in of_family(family) if q.measured_by)
+    return (
+        f"one sample would take about {seconds / 60:,.0f} minutes; to measure it nevertheless, "
+        f"name it: --quantity +{name} --samples 4."
+    )
 
 
 def _reestimating(measurement: Measurement) -> TypeGuard[Reestimating]:

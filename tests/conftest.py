@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import settings
 
+from resprobe.quantities.quantity import DEFAULT_SAMPLES
+
 # A deadline of milliseconds would make tests depend on timing.
 settings.register_profile("resprobe", deadline=None)
 settings.load_profile("resprobe")
@@ -18,6 +20,14 @@ def one_thread():
     """Undo what a test, or a command that it ran, set."""
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_jacobians():
+    """Measure two samples instead of sixteen by default: most tests collect for something else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DEFAULT_SAMPLES, "jacobian", 2)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -46,6 +46,15 @@ LASTING = (
     "branch_shortcut_cosine",
     "branch_gradient_norm",
     "lesion_error",
+    "layer_cushion",
+    "interlayer_cushion",
+    "jacobian_eigenvalues",
+    "jacobian_spectral_abscissa",
+    "jacobian_spectral_radius",
+    "jacobian_log_norm",
+    "jacobian_spectral_norm",
+    "jacobian_frobenius_norm",
+    "lyapunov_exponents",
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from resprobe.cli.common import emit, output_options, say
+from resprobe.errors import InputError
 
 
 @click.command()
@@ -40,13 +41,20 @@ def analyze(
 
     name, inputs = split_words(words)
 
-    def collect(path: Path, quantities: tuple[str, ...]) -> None:
+    def collect(path: Path, quantities: tuple[str, ...], needed: bool) -> None:
         from resprobe.cli.collect import collect_of_run
         from resprobe.collect import chosen_families
 
-        say(f"{path} lacks what {name} needs: collecting it first", quiet=quiet)
+        what = "needs" if needed else "reads where it is there"
+        named = " and ".join(quantities)
+        say(f"{path} lacks what {name} {what}: collecting {named} first", quiet=quiet)
         families = chosen_families("standard", quantities)
-        collect_of_run(path, "last", families, data_dir=data_dir, quiet=quiet)
+        try:
+            collect_of_run(path, "last", families, data_dir=data_dir, quiet=quiet)
+        except InputError as error:
+            if needed:
+                raise
+            say(f"left out: {error}", quiet=quiet)
 
     written, lacking = run(name, inputs, out, collector=collect)
     lines = []

@@ -55,6 +55,49 @@ ENTRIES = {
     "reestimated_shuffle_error": "resprobe.quantities.lesion_shuffle:REESTIMATED_SHUFFLE_ERROR",
     "reestimated_shuffle_loss": "resprobe.quantities.lesion_shuffle:REESTIMATED_SHUFFLE_LOSS",
     "reestimated_shuffle_correct": "resprobe.quantities.lesion_shuffle:REESTIMATED_SHUFFLE_CORRECT",
+    "jacobian_frobenius_norm": "resprobe.quantities.jacobian:FROBENIUS_NORM",
+    "jacobian_frobenius_norm_stderr": "resprobe.quantities.jacobian:FROBENIUS_NORM_STDERR",
+    "jacobian_spectral_norm": "resprobe.quantities.jacobian:SPECTRAL_NORM",
+    "jacobian_spectral_norm_residual": "resprobe.quantities.jacobian:SPECTRAL_NORM_RESIDUAL",
+    "jacobian_spectral_norm_converged": "resprobe.quantities.jacobian:SPECTRAL_NORM_CONVERGED",
+    "jacobian_log_norm": "resprobe.quantities.jacobian:LOG_NORM",
+    "jacobian_log_norm_residual": "resprobe.quantities.jacobian:LOG_NORM_RESIDUAL",
+    "jacobian_log_norm_converged": "resprobe.quantities.jacobian:LOG_NORM_CONVERGED",
+    "jacobian_relative_error": "resprobe.quantities.jacobian:RELATIVE_ERROR",
+    "jacobian_method": "resprobe.quantities.jacobian:METHOD",
+    "jacobian_eigenvalues": "resprobe.quantities.spectrum:EIGENVALUES",
+    "jacobian_eigenvalue_residual": "resprobe.quantities.spectrum:EIGENVALUE_RESIDUAL",
+    "jacobian_eigenvalue_condition": "resprobe.quantities.spectrum:EIGENVALUE_CONDITION",
+    "jacobian_eigenvalue_converged": "resprobe.quantities.spectrum:EIGENVALUE_CONVERGED",
+    "jacobian_spectral_abscissa": "resprobe.quantities.spectrum:SPECTRAL_ABSCISSA",
+    "jacobian_spectral_abscissa_converged": (
+        "resprobe.quantities.spectrum:SPECTRAL_ABSCISSA_CONVERGED"
+    ),
+    "jacobian_spectral_radius": "resprobe.quantities.spectrum:SPECTRAL_RADIUS",
+    "jacobian_spectral_radius_converged": "resprobe.quantities.spectrum:SPECTRAL_RADIUS_CONVERGED",
+    "lyapunov_exponents": "resprobe.quantities.lyapunov:LYAPUNOV_EXPONENTS",
+    "lyapunov_exponents_error": "resprobe.quantities.lyapunov:LYAPUNOV_EXPONENTS_ERROR",
+    "perturbation_growth": "resprobe.quantities.lyapunov:PERTURBATION_GROWTH",
+    "layer_cushion": "resprobe.quantities.layer_cushion:LAYER_CUSHION",
+    "layer_cushion_id_removed": "resprobe.quantities.layer_cushion:LAYER_CUSHION_ID_REMOVED",
+    "layer_frobenius_norm": "resprobe.quantities.layer_cushion:FROBENIUS_NORM",
+    "layer_frobenius_norm_id_removed": (
+        "resprobe.quantities.layer_cushion:FROBENIUS_NORM_ID_REMOVED"
+    ),
+    "layer_weight_norm": "resprobe.quantities.layer_cushion:WEIGHT_NORM",
+    "layer_weight_norm_id_removed": "resprobe.quantities.layer_cushion:WEIGHT_NORM_ID_REMOVED",
+    "interlayer_cushion": "resprobe.quantities.interlayer_cushion:INTERLAYER_CUSHION",
+    "interlayer_cushion_stderr": "resprobe.quantities.interlayer_cushion:INTERLAYER_CUSHION_STDERR",
+    "interlayer_cushion_converged": (
+        "resprobe.quantities.interlayer_cushion:INTERLAYER_CUSHION_CONVERGED"
+    ),
+    "interlayer_cushion_train_mode": "resprobe.quantities.interlayer_cushion:TRAIN_MODE",
+    "interlayer_cushion_train_mode_stderr": (
+        "resprobe.quantities.interlayer_cushion:TRAIN_MODE_STDERR"
+    ),
+    "interlayer_cushion_train_mode_converged": (
+        "resprobe.quantities.interlayer_cushion:TRAIN_MODE_CONVERGED"
+    ),
     "branch_gradient_norm": "resprobe.quantities.training:BRANCH_GRADIENT_NORM",
     "gradient_norm": "resprobe.quantities.training:GRADIENT_NORM",
     "update_norm": "resprobe.quantities.training:UPDATE_NORM",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from resprobe.blocks.block import Block, Blocks
     from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.layers import Layer
     from resprobe.quantities.quantity import Quantity
 
 
@@ -72,6 +73,31 @@ class Reestimating(Measurement, Protocol):
 
     def running(self) -> AbstractContextManager[Any]:
         """Give the context in which a batch is run for `rows`."""
+
+
+@runtime_checkable
+class OfFunctions(Protocol):
+    """Measures blocks as functions: costly for every sample, and not possible in every network."""
+
+    samples_at_once: int  # so few that an interruption loses little
+
+    def try_on(self, whole: Pass) -> float:
+        """Give about how many seconds a sample takes, 0.0 where that is not known.
+
+        Raises:
+            InputError: the blocks of the network are no functions that can be measured.
+        """
+
+
+@runtime_checkable
+class OfLayers(Protocol):
+    """Measures the convolutions and linear layers that the network runs, in blocks or not."""
+
+    def take_layers(self, layers: Sequence[Layer]) -> None:
+        """Take them, before anything else; raise `InputError` if they can't be measured."""
+
+    def see_layer(self, layer: Layer, x: Tensor, image: Tensor) -> None:
+        """Take x and A x of a layer while a batch runs, each `(sample, …)`; before `rows`."""
 
 
 class Tally:

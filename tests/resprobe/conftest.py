@@ -46,11 +46,18 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def collected(trained, tmp_path_factory) -> Path:
-    """That run with norms and lesions of its last checkpoint over all samples."""
+def asked() -> list[str]:
+    """The options of `collect` for norms, influence and lesions."""
+    names = ("branch_norm", "block_influence", "lesion_error")
+    return [word for name in names for word in ("--quantity", name)]
+
+
+@pytest.fixture(scope="session")
+def collected(trained, asked, tmp_path_factory) -> Path:
+    """That run with norms, influence and lesions of its last checkpoint over all samples."""
     run = tmp_path_factory.mktemp("collected") / "run"
     shutil.copytree(trained, run)
-    result = invoke("collect", run, "--quiet")
+    result = invoke("collect", run, *asked, "--quiet")
     assert result.exit_code == 0, result.output
     return run
 

@@ -65,7 +65,7 @@ def test_a_named_analysis_of_a_run_collects_what_it_lacks(measured, resprobe):
     shutil.rmtree(measured / "collected")
     result = resprobe("analyze", "lesion", measured)
     assert result.exit_code == 0, result.stderr
-    assert "collecting it first" in result.stderr
+    assert "lacks what" in result.stderr
     assert (measured / "collected" / LAST / "lesion.h5").exists()
     written(measured / "analyses" / "lesion")
 
@@ -119,12 +119,13 @@ def test_json_is_one_document_on_stdout(measured, resprobe):
     result = resprobe("analyze", measured, "--json")
     document = json.loads(result.stdout)
     (lesion,) = document["analyses"]
-    assert lesion["name"] == "lesion"
     assert lesion["path"] == str(measured / "analyses" / "lesion")
     assert lesion["verdict"]["analysis"] == "lesion"
     assert lesion["summary"]
-    (missing,) = document["not_measured"]
-    assert missing.startswith("spans needs lesion-span: run `resprobe collect")
+    cushions, spans, stability = document["not_measured"]
+    assert cushions.startswith("cushions needs layer-cushion: run `resprobe collect")
+    assert stability.startswith("stability needs jacobian: run `resprobe collect")
+    assert spans.startswith("spans needs lesion-span: run `resprobe collect")
 
 
 def test_a_second_analysis_leaves_no_figure_of_the_first(measured, resprobe):
@@ -182,3 +183,13 @@ def test_a_file_of_a_run_names_the_run(measured, resprobe, tmp_path):
     assert resprobe("export", measured, "-o", tmp_path / "all.h5").exit_code == 0
     result = resprobe("analyze", "lesion", tmp_path / "all.h5")
     assert "the run that it was exported from" in result.stderr
+
+
+def test_the_results_of_another_analysis_are_not_replaced(measured, resprobe, tmp_path):
+    out = tmp_path / "out"
+    assert resprobe("analyze", "lesion", measured, "-o", out).exit_code == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    result = resprobe("analyze", "norm-vs-depth", measured, "-o", out)
+    assert result.exit_code == 2
+    assert f"{out} holds what lesion gave; give norm-vs-depth another -o." in result.stderr
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before

@@ -11,6 +11,8 @@ import resprobe as package
 from resprobe import checkpoints
 
 LAST = "step-00000008"
+# What the preset `standard` measures.
+FAMILIES = {"norms", "influence", "layer-cushion", "lesion", "jacobian"}
 
 
 def family(run, name, step=LAST):
@@ -21,15 +23,15 @@ def family(run, name, step=LAST):
     return data
 
 
-def test_norms_influence_and_lesions_of_the_last_checkpoint_are_the_default(collected):
-    files = {path.relative_to(collected).as_posix() for path in collected.rglob("*.h5")}
-    assert files == {
-        "training.h5",
-        f"collected/{LAST}/norms.h5",
-        f"collected/{LAST}/influence.h5",
-        f"collected/{LAST}/lesion.h5",
-    }
-    assert not list(collected.rglob("*.partial"))
+def test_the_families_of_the_preset_are_measured_of_the_last_checkpoint_by_default(run, resprobe):
+    result = resprobe("collect", run, "--json", "--quiet")
+    done = json.loads(result.stdout)["collected"]
+    assert {item["family"] for item in done} == FAMILIES
+    files = {path.relative_to(run).as_posix() for path in run.rglob("*.h5")}
+    assert files == {"training.h5", *(f"collected/{LAST}/{name}.h5" for name in FAMILIES)}
+    assert not list(run.rglob("*.partial"))
+    again = json.loads(resprobe("collect", run, "--json", "--quiet").stdout)["collected"]
+    assert [item["kept"] for item in again] == [True] * len(FAMILIES)
 
 
 def test_the_test_error_is_the_trainers(collected):
@@ -60,21 +62,24 @@ def test_provenance_says_where_the_numbers_come_from(collected):
         assert root[name]
 
 
-def test_what_is_there_with_equal_settings_is_kept_and_said_so(measured, resprobe, tree_hash):
+def test_what_is_there_with_equal_settings_is_kept_and_said_so(
+    measured, resprobe, asked, tree_hash
+):
     before = tree_hash(measured)
-    result = resprobe("collect", measured, "--json", "--quiet")
+    result = resprobe("collect", measured, *asked, "--json", "--quiet")
     assert result.exit_code == 0
     done = json.loads(result.stdout)["collected"]
     assert [item["kept"] for item in done] == [True, True, True]
     assert tree_hash(measured) == before
-    assert "norms kept as it was measured before, on " in resprobe("collect", measured).stdout
+    said = resprobe("collect", measured, *asked).stdout
+    assert "norms kept as it was measured before, on " in said
 
 
 def test_other_settings_are_refused_unless_they_may_overwrite(measured, resprobe, tree_hash):
     before = tree_hash(measured)
     result = resprobe("collect", measured, "--samples", 50, "--quiet")
     assert result.exit_code == 2
-    assert ".h5 was measured with other settings" in result.stderr
+    assert ".h5 was measured with other settings: on 500 samples where 50 are" in result.stderr
     assert tree_hash(measured) == before
     assert resprobe("collect", measured, "--samples", 50, "--overwrite").exit_code == 0
     assert family(measured, "norms").sizes["sample"] == 50
@@ -147,7 +152,7 @@ def test_an_estimate_is_printed_and_nothing_is_written(run, resprobe, tree_hash)
     assert "norms: 500 samples, about" in result.stdout
     assert "lesion: 500 samples, about" in result.stdout
     document = json.loads(resprobe("collect", run, "--estimate", "--json").stdout)
-    assert {item["family"] for item in document} == {"norms", "influence", "lesion"}
+    assert {item["family"] for item in document} == FAMILIES
     assert all(item["seconds"] > 0 and item["memory_mb"] > 0 for item in document)
     assert tree_hash(run) == before
 

@@ -7,6 +7,9 @@ import pytest
 
 import resprobe as package
 
+# What the preset `standard` measures.
+FAMILIES = {"norms", "influence", "layer-cushion", "lesion", "jacobian"}
+
 
 @pytest.fixture(scope="module")
 def lone(trained, resprobe, weights_of, tmp_path_factory):
@@ -19,7 +22,7 @@ def lone(trained, resprobe, weights_of, tmp_path_factory):
 
 def test_a_lone_file_holds_the_families_at_its_root(lone, resprobe):
     tree = package.open(lone)
-    assert set(tree.children) == {"norms", "influence", "lesion"}
+    assert set(tree.children) == FAMILIES
     assert "cifar-resnet" in tree.attrs["source"]
     assert resprobe("check", lone).exit_code == 0
     assert not list(lone.parent.glob("*.partial"))
@@ -43,7 +46,7 @@ def test_a_family_is_added_and_the_other_kept(trained, resprobe, weights_of, tmp
     assert result.exit_code == 0, result.stderr
     assert f"{out}: norms kept" in result.stdout
     tree = package.open(out)
-    assert set(tree.children) == {"norms", "influence", "lesion"}
+    assert set(tree.children) == FAMILIES
     assert tree["norms"].to_dataset().load().identical(before)
     assert resprobe("check", out).exit_code == 0
 

@@ -179,3 +179,16 @@ def test_rows_that_the_index_of_a_file_has_lost_are_missed(tmp_path):
         file["lines/height"].resize(9, axis=0)
     with pytest.raises(InputError, match=r"rows of lines/height are not in it"):
         resprobe.open(path)
+
+
+def test_runs_that_recorded_and_kept_other_things_are_of_one_group():
+    one = {"model": {"depth": 20}, "train": {"seed": 0}, "record": {"every": 1}}
+    other = {
+        "model": {"depth": 20},
+        "train": {"seed": 1},
+        "record": {"every": 10, "jacobian_every": 100},
+        "checkpoint": {"initial": True},
+    }
+    deeper = {**one, "model": {"depth": 56}}
+    assert grouping(one)["group"] == grouping(other)["group"] != grouping(deeper)["group"]
+    assert (grouping(one)["seed"], grouping(other)["seed"]) == (0, 1)

@@ -261,7 +261,7 @@ def test_the_span_families_are_measured_on_request_only():
     assert spanning <= set(chosen_families("full", ()))
     assert set(chosen_families("standard", ("span_lesion_error",))) == {"lesion-span"}
     added = chosen_families("economy", ("+mean_angular_distance",))
-    assert set(added) == {"influence", "norms", "angular-distance"}
+    assert set(added) == {"influence", "norms", "layer-cushion", "angular-distance"}
     for family in spanning:
         assert not any(quantity.standard for quantity in of_family(family))
 

@@ -169,7 +169,7 @@ def test_what_was_not_measured_is_said_with_the_command_for_it(measured, resprob
 def test_a_named_analysis_collects_what_it_lacks(measured, resprobe):
     result = resprobe("analyze", "spans", measured)
     assert result.exit_code == 0, result.stderr
-    assert "collecting it first" in result.stderr
+    assert "lacks what" in result.stderr
     assert (measured / "collected" / LAST / "lesion-span.h5").exists()
     assert not (measured / "collected" / LAST / "angular-distance.h5").exists()
 
