@@ -15,16 +15,25 @@ import torch
 from torch import Tensor, nn
 
 from resprobe.blocks.discover import blocks_of_samples
+from resprobe.blocks.samples import count_samples
 from resprobe.blocks.selftest import prove
 from resprobe.errors import DiskFullError, InputError, UnknownNameError
 from resprobe.handover import WritingThread
 from resprobe.provenance import device_attributes, provenance
 from resprobe.quantities.quantity import all_quantities
+from resprobe.record_jacobian import FixedSamples
 from resprobe.record_step import BATCH_ROWS, StepWork
 from resprobe.store.lock import run_lock
 from resprobe.store.replay import Replay, ReplayingWriter
 from resprobe.store.schema import STATUS
-from resprobe.store.training import EPOCH, EPOCHS, STEP, training_groups
+from resprobe.store.training import (
+    EPOCH,
+    EPOCHS,
+    JACOBIAN,
+    STEP,
+    jacobian_group,
+    training_groups,
+)
 from resprobe.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -66,6 +75,11 @@ class Recorder:
         start_step: go on after this step of an earlier recording. Rows that it holds of later
             steps stay; those that are recorded again are compared with them (see `replay`), and
             replaced from the first difference on.
+        jacobian_every: steps between measurements of the Jacobians of every block, in evaluation
+            mode on fixed samples, into `/training/jacobian`; the first step is measured; 0 for
+            never. Each takes seconds, unlike all else that is recorded.
+        jacobian_samples: what the model is called with for them: one tensor `(sample, …)`, or all
+            positional arguments as a tuple; a few samples, the same over the whole training.
         resume: go on in a file that is there also where `start_step` is 0; without one there, a
             new one is made.
         tell: called with a sentence on what went wrong but does not end the training (a full
@@ -94,12 +108,24 @@ class Recorder:
         every: int = 1,
         quantities: Sequence[str] | None = None,
         start_step: int = 0,
+        jacobian_every: int = 0,
+        jacobian_samples: Tensor | tuple[Any, ...] | None = None,
         resume: bool = False,
         tell: Callable[[str], None] | None = None,
         attributes: Mapping[str, str | int | float] | None = None,
     ) -> None:
         if not isinstance(every, int) or every < 1:
             raise InputError(f"every={every}: record every 1, 2, 3 … steps.")
+        if not isinstance(jacobian_every, int) or jacobian_every < 0:
+            raise InputError(
+                f"jacobian_every={jacobian_every}: measure Jacobians every 1, 2, 3 … steps, or "
+                "give 0 for never."
+            )
+        if (jacobian_every > 0) != (jacobian_samples is not None):
+            raise InputError(
+                "jacobian_every and jacobian_samples belong together; give both, such as "
+                "jacobian_every=500, jacobian_samples=x[:4]."
+            )
         self.model = model
         self.path = Path(out) if str(out).endswith(".h5") else Path(out) / "training.h5"
         self.status: str | None = None
@@ -108,6 +134,8 @@ class Recorder:
         self._every = every
         self._names = _chosen(quantities)
         self._step = self._start = start_step
+        self._jacobian_every, self._jacobian_samples = jacobian_every, jacobian_samples
+        self._jacobians: FixedSamples | None = None
         self._resume = resume or start_step > 0
         self._tell = tell or _to_stderr
         self._attributes = dict(attributes or {})
@@ -191,8 +219,14 @@ class Recorder:
                 accuracy is not one number.
         """
         self._step += 1
-        if (self._step - 1) % self._every or self._failed:
+        if self._failed:
             return
+        if (self._step - 1) % self._every == 0:
+            self._record(loss, accuracy)
+        if self._jacobian_every and (self._step - 1) % self._jacobian_every == 0:
+            self._measure_jacobians()
+
+    def _record(self, loss: Tensor | float, accuracy: Tensor | float | None) -> None:
         if self._work is None or not self._work.passes:
             raise InputError(
                 "Recorder.step was called without a forward pass of the model in training mode "
@@ -212,6 +246,25 @@ class Recorder:
         late = time.monotonic() - self._last_handover > _PATIENCE
         if self._work.rows.full or late:
             self._hand_over()
+
+    def _measure_jacobians(self) -> None:
+        if self._jacobians is None or self._thread is None:
+            return
+        try:
+            found = self._jacobians.row()
+        except (InputError, RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
+            # Whatever the measurement meets, the training goes on.
+            found = self._jacobians.missing()
+            reason = str(error).strip().splitlines()[0]
+            self._say_once(
+                "jacobians",
+                f"warning: the Jacobians at step {self._step} can't be measured and are NaN: "
+                f"{reason}",
+            )
+        row = {"step": np.asarray([self._step]), **found}
+        self._hand_over()  # rows that wait would wait for this one's time, too
+        if self._thread is not None:
+            self._thread.put(JACOBIAN, row)
 
     def epoch(self, **values: float) -> None:
         """Record the end of an epoch.
@@ -279,20 +332,20 @@ class Recorder:
             "record_every": self._every,
             **self._attributes,
         }
-        groups = training_groups(blocks, list(parameters), self._names)
+        groups = [*training_groups(blocks, list(parameters), self._names)]
+        if self._jacobian_samples is not None:
+            self._jacobians = FixedSamples(self.model, self._jacobian_samples, blocks)
+            groups.append(jacobian_group(blocks, count_samples(self._jacobian_samples)))
         resume = self._resume and self.path.exists()
         writer = Writer(self.path, groups, attributes, chunk_rows=BATCH_ROWS, resume=resume)
         if resume:
-            self._replaying = self._go_on(writer)
+            self._replaying = self._go_on(writer, [group.path for group in groups])
         self._thread = WritingThread(self._replaying or writer)
         return StepWork(self.model, blocks, parameters, self._names, device)
 
-    def _go_on(self, writer: Writer) -> ReplayingWriter:
+    def _go_on(self, writer: Writer, groups: Sequence[str]) -> ReplayingWriter:
         """Find the rows that training goes on from; say so if rows before it are missing."""
-        starts = {
-            group: int((writer.read(group, "step") <= self._start).sum())
-            for group in (STEP, EPOCHS)
-        }
+        starts = {group: int((writer.read(group, "step") <= self._start).sum()) for group in groups}
         self._epochs = starts[EPOCHS]
         before = writer.rows(STEP)[: starts[STEP]]
         last = int(before[-1]) if len(before) else 1 - self._every
@@ -302,7 +355,7 @@ class Recorder:
                 f"warning: steps {following} to {self._start} are not in {self.path}: "
                 "its recording ended before the checkpoint that training goes on from."
             )
-        for group in (STEP, EPOCHS):
+        for group in groups:
             writer.put(group, {"status": STATUS.index("recording")})
         return ReplayingWriter(writer, starts)
 

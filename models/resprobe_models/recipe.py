@@ -171,6 +171,19 @@ class RecordTable(_Table):
 
     NAME: ClassVar[str] = "record"
     every: int = key(1, "record every that many steps; 0: record nothing", minimum=0)
+    jacobian_every: int = key(
+        0,
+        "measure the Jacobians of every block on four test images every that many steps; 0: never",
+        minimum=0,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.jacobian_every and not self.every:
+            raise InputError(
+                f"record.jacobian_every = {self.jacobian_every} with record.every = 0, which "
+                "records nothing; give record.every = 1 or more."
+            )
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from resprobe.data import stratified
 from resprobe.source import choose_device
 from resprobe_models.datasets.batches import DeviceData, EpochPlan
 from resprobe_models.loop import Epoch, Tally, Training
@@ -22,6 +23,8 @@ from resprobe_models.schedule import learning_rates
 from resprobe_models.training_data import load_images, with_noise
 
 ORDER, AUGMENTATION = 1, 2
+# Test images whose Jacobians are followed while training.
+FIXED_SAMPLES = 4
 
 
 @dataclass
@@ -62,6 +65,19 @@ class Setup:
             self.generators["augmentation"],
         )
         return Epoch(plan, Tally(self.train.labels.device), states)
+
+    def fixed_samples(self) -> tuple[np.ndarray[Any, Any], torch.Tensor]:
+        """Give the test images whose Jacobians are followed while training.
+
+        They are the first of the draw that `resprobe collect` measures.
+
+        Returns:
+            Their indices in the data set, int64, and the images as the network takes them.
+        """
+        labels = self.test.labels.cpu().numpy()
+        indices = stratified(labels, min(FIXED_SAMPLES, len(labels)), 0)
+        chosen = torch.from_numpy(indices).to(self.test.labels.device)
+        return indices, self.test.standardised(self.test.pixels[chosen])
 
     def provenance(self) -> dict[str, Any]:
         """Give what a reader of the results must know beside the recipe, JSON-ready."""

@@ -319,11 +319,17 @@ class _Trainer:
             provenance["block_statistics"] = (
                 f"of the share of the first of {self.processes.count} processes"
             )
+        samples = None
+        if recipe.record.jacobian_every:
+            indices, samples = self.setup.fixed_samples()
+            provenance["jacobian_samples"] = f"test images {', '.join(map(str, indices))}"
         recorder = Recorder(
             training.model,
             self.run,
             optimizer=training.optimizer,
             every=recipe.record.every,
+            jacobian_every=recipe.record.jacobian_every,
+            jacobian_samples=samples,
             start_step=training.step,
             resume=resume,
             tell=self._say,

@@ -16,7 +16,7 @@ from resprobe.run_recipe import read_run_recipe, recipe_path
 from resprobe.store.check_file import examine, leaf_groups
 from resprobe.store.hdf5 import FLUSH, hdf5, require_ours
 from resprobe.store.lock import LOCK, is_locked
-from resprobe.store.reader import is_run, run_files
+from resprobe.store.reader import is_run, recorded_in, run_files
 from resprobe.store.schema import STATUS
 
 
@@ -46,7 +46,8 @@ def check(path: Path) -> Report:
         if not is_run(path):
             raise InputError(
                 f"{path} is no run directory (it holds neither recipe.toml nor source.toml); give "
-                "the directory that `resprobe train -o` or `resprobe collect -o` wrote."
+                "the directory that `resprobe train -o` or `resprobe collect -o` wrote"
+                f"{recorded_in(path)}."
             )
         _check_run(path, report)
     else:

@@ -13,7 +13,7 @@ from resprobe.quantities.quantity import all_quantities
 from resprobe.store.hdf5 import hdf5, require_ours, snapshot
 from resprobe.store.reader import read_file
 from resprobe.store.schema import REPLAY, STATUS
-from resprobe.store.training import EPOCH
+from resprobe.store.training import EPOCH, JACOBIAN, JACOBIAN_SCALARS
 
 
 def examine(path: Path, *, frozen: bool = False) -> tuple[list[str], list[str]]:
@@ -96,6 +96,8 @@ def _check_group(name: str, group: h5py.Group) -> list[str]:
 
 def _required(name: str) -> list[str]:
     """Give the variables that a group of this name must have."""
+    if name == JACOBIAN:
+        return ["step", "sample", "block", "part", *JACOBIAN_SCALARS]
     family = name.rsplit("/", 1)[-1]
     if family == "epoch":
         return [variable.name for variable in EPOCH]

@@ -118,11 +118,17 @@ def family(tree: xr.DataTree, name: str) -> tuple[int | None, xr.Dataset] | None
     return int(steps[-1].removeprefix("step-")), tree[steps[-1]][name].to_dataset()
 
 
+def recorded_in(folder: Path) -> str:
+    """Name the file of a Recorder in a folder that is no run, for a message."""
+    file = folder / "training.h5"
+    return f", or the file that was recorded in it, {file}" if file.exists() else ""
+
+
 def _open_run(run: Path) -> xr.DataTree:
     if not is_run(run):
         raise InputError(
             f"{run} is no run directory (it holds neither recipe.toml nor source.toml); give the "
-            "directory that `resprobe train -o` or `resprobe collect -o` wrote."
+            f"directory that `resprobe train -o` or `resprobe collect -o` wrote{recorded_in(run)}."
         )
     groups: dict[str, xr.Dataset] = {}
     attributes: dict[str, Any] = {}
@@ -159,6 +165,8 @@ def grouping(recipe: dict[str, Any]) -> dict[str, Any]:
         name: dict(table) if isinstance(table, dict) else table for name, table in recipe.items()
     }
     seed = rest.get("train", {}).pop("seed", None)
+    for table in ("record", "checkpoint"):  # what is written does not change what is trained
+        rest.pop(table, None)
     for table, key in (("data", "dir"), ("train", "device"), ("train", "threads")):
         rest.get(table, {}).pop(key, None)
     found: dict[str, Any] = {"group": json.dumps(rest, sort_keys=True, default=str)}

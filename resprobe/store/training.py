@@ -1,10 +1,13 @@
-"""The layout of `training.h5`: one row a recorded step, one row an epoch."""
+"""The layout of `training.h5`: one row a recorded step, one row an epoch, Jacobians at some."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from resprobe.quantities.block_functions import PART
 from resprobe.quantities.quantity import all_quantities
 from resprobe.store.schema import (
     REPLAY,
@@ -19,9 +22,19 @@ from resprobe.store.schema import (
 if TYPE_CHECKING:
     from resprobe.blocks.block import Blocks
 
-STEP, EPOCHS = "/training/step", "/training/epoch"
+STEP, EPOCHS, JACOBIAN = "/training/step", "/training/epoch", "/training/jacobian"
 # What differs when an epoch is repeated.
 UNREPEATABLE = ("wall_time",)
+
+# The scalars of the Jacobians that are followed while training.
+JACOBIAN_SCALARS = (
+    "jacobian_frobenius_norm",
+    "jacobian_spectral_norm",
+    "jacobian_log_norm",
+    "jacobian_spectral_abscissa",
+    "jacobian_spectral_radius",
+)
+_JACOBIAN_DIMS = ("step", "sample", "block", "part")
 
 EPOCH = (
     Variable("epoch", ("epoch",), "int64", {"long_name": "epochs completed", "units": "1"}),
@@ -83,6 +96,35 @@ def training_groups(
             ("step",),
         ),
         Group(EPOCHS, "epoch", (*EPOCH, *REPLAY), (), ("epoch", "step")),
+    )
+
+
+def jacobian_group(blocks: Blocks, samples: int) -> Group:
+    """Give the group of the Jacobians on fixed samples while training.
+
+    Args:
+        blocks: of the network.
+        samples: how many there are.
+    """
+    known = all_quantities()
+    place = Coordinate(
+        "sample",
+        ("sample",),
+        np.arange(samples, dtype=np.int64),
+        {"long_name": "place among the fixed samples"},
+    )
+    return Group(
+        JACOBIAN,
+        "step",
+        (
+            Variable(
+                "step", ("step",), "int64", {"long_name": "optimizer steps taken", "units": "1"}
+            ),
+            *(declare(known[name], _JACOBIAN_DIMS) for name in JACOBIAN_SCALARS),
+            *REPLAY,
+        ),
+        (*block_coordinates(blocks), PART, place),
+        ("step",),
     )
 
 

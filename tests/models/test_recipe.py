@@ -170,6 +170,7 @@ class TestOverrides:
             ("data.augment=flip", "unknown data.augment 'flip': did you mean crop-flip"),
             ("data.subset=-1", "data.subset = -1: expected 0 or more"),
             ("record.every=-1", "record.every = -1: expected 0 or more"),
+            ("record.jacobian_every=-1", "record.jacobian_every = -1: expected 0 or more"),
             ("checkpoint.every_epochs=x", "checkpoint.every_epochs = 'x': expected a whole"),
         ],
     )
@@ -216,6 +217,8 @@ class TestFiles:
             TrainTable(nesterov=True, momentum=0)
         with pytest.raises(InputError, match="a constant schedule has none"):
             ScheduleTable(milestones=(0.5,))
+        with pytest.raises(InputError, match=r"which records nothing; give record\.every = 1"):
+            RecordTable(every=0, jacobian_every=10)
 
 
 def test_channels_and_classes_follow_the_data():

@@ -12,6 +12,7 @@ from resprobe_models.recipe import apply_overrides
 from resprobe_models.train import train
 from safetensors.torch import load_file
 
+import resprobe
 from resprobe.errors import InputError, InterruptionError
 from resprobe.store.replay import Replay
 
@@ -40,8 +41,6 @@ def interrupt(monkeypatch):
 
 def recorded(run):
     """Give all variables of the epochs and steps of a recording."""
-    import resprobe
-
     training = resprobe.open(run)["training"]
     return {
         name: variable.values
@@ -70,6 +69,28 @@ class TestResume:
         assert all(torch.equal(whole_state[name], cut_state[name]) for name in whole_state)
         for name in ("train_loss", "train_error", "test_loss", "test_error"):
             assert whole.metrics[name] == resumed.metrics[name]
+
+    def test_jacobians_are_followed_through_an_interruption(
+        self, tiny, tmp_path, same_weights, interrupt
+    ):
+        recipe = tiny("train.epochs=2", "record.every=2", "model.width_factor=0.25")
+        followed = apply_overrides(recipe, ["record.jacobian_every=8"])
+        train(recipe, tmp_path / "plain")
+        train(followed, tmp_path / "whole")
+        interrupt(followed, tmp_path / "cut", 1)
+        train(followed, tmp_path / "cut", resume=True)
+        assert same_weights(tmp_path / "plain", tmp_path / "whole")
+        assert same_weights(tmp_path / "whole", tmp_path / "cut")
+        whole, cut = (
+            resprobe.open(tmp_path / run)["training/jacobian"].dataset.load()
+            for run in ("whole", "cut")
+        )
+        assert whole["step"].values.tolist() == [1, 9]
+        assert whole.sizes["sample"] == 4
+        for name, variable in whole.variables.items():
+            np.testing.assert_array_equal(variable, cut[name], err_msg=str(name))
+        images = resprobe.open(tmp_path / "cut").attrs["jacobian_samples"]
+        assert images.startswith("test images ")
 
     def test_a_finished_run_says_so_and_is_left_alone(self, tiny, finished):
         before = {path: path.read_bytes() for path in (finished / "checkpoints").iterdir()}
