@@ -6,7 +6,7 @@ from mathematical text in the fonts that matplotlib carries, which SVG viewers s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -80,13 +80,20 @@ def write_decades(axis: Axis) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def mark_stages(axes: Axes, stage: npt.NDArray[np.int64], *, named: bool) -> None:
+def mark_stages(
+    axes: Axes,
+    stage: npt.NDArray[np.int64],
+    *,
+    named: bool,
+    names: Mapping[int, str] | None = None,
+) -> None:
     """Draw a line between stages of blocks at 0, 1, … and name the stages above the frame.
 
     Args:
         axes: whose horizontal axis counts blocks.
         stage: stage of each block, shape (block,).
         named: whether to write the names.
+        names: of the stages, instead of "stage 0" and so on.
     """
     starts = np.flatnonzero(np.diff(stage, prepend=stage[:1] - 1))
     for start, end in zip(starts, [*starts[1:], stage.size], strict=True):
@@ -96,7 +103,7 @@ def mark_stages(axes: Axes, stage: npt.NDArray[np.int64], *, named: bool) -> Non
             axes.text(
                 (start + end - 1) / 2,
                 1.01,
-                f"stage {stage[start]}",
+                f"stage {stage[start]}" if names is None else names[int(stage[start])],
                 transform=axes.get_xaxis_transform(),
                 ha="center",
                 va="bottom",

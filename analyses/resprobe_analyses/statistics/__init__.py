@@ -1,9 +1,11 @@
 """Statistics on plain arrays, shared by the analyses: no labels, no files, no figures.
 
 `paired` compares the same images with and without an intervention, `ranks` correlates blocks
-within stages, `seeds` generalises over training seeds, `multiplicity` adjusts p-values.
+within stages, `dominance` compares two samples, `seeds` generalises over training seeds,
+`multiplicity` adjusts p-values.
 """
 
+from resprobe_analyses.statistics.dominance import cliffs_delta
 from resprobe_analyses.statistics.multiplicity import holm
 from resprobe_analyses.statistics.paired import (
     mcnemar_p,
@@ -29,6 +31,7 @@ from resprobe_analyses.statistics.seeds import MINIMUM_SEEDS, student_interval, 
 __all__ = [
     "MINIMUM_SEEDS",
     "RankCorrelation",
+    "cliffs_delta",
     "correlation_interval",
     "fisher_mean",
     "fisher_z",
