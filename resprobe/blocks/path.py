@@ -78,6 +78,13 @@ class Path:
         self.constants = self._constants(functional, depends, wanted)
         self.freed = last_uses(self.calls, wanted, input)
 
+    def __repr__(self) -> str:
+        samples = "1 sample" if self.samples == 1 else f"{self.samples} samples"
+        return (
+            f"Path({self.input_shape} -> {self.output_shape}, {samples}, {len(self.calls)} "
+            "operations)"
+        )
+
     @classmethod
     def needs(
         cls,

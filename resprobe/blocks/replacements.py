@@ -211,7 +211,8 @@ def refuse_random(op: Operation, name: str) -> None:
         given = op.args[place] if len(op.args) > place else op.kwargs.get("dropout_p", 0)
         drawn = bool(given)
     if drawn:
+        where = f"at layer {op.module}" if op.module else "in the function itself"
         raise InputError(
-            f"{_CALLED.get(name, name)} at layer {op.module or 'the root module'} draws random "
-            "numbers, so there is no one function to differentiate; measure in evaluation mode."
+            f"{_CALLED.get(name, name)} {where} draws random numbers, so there is no one "
+            "function to differentiate; measure in evaluation mode."
         )

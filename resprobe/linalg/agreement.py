@@ -120,10 +120,12 @@ def map_errors(linear_map: LinearMap, function: Callable[[Tensor], Tensor], x: T
     v = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
     found = linear_map.matvec(v[None])[0]
     with torch.no_grad(), full_precision(x.device):
-        return relative_errors(found, tangent((function,), x.detach(), v))
+        return relative_errors(found, tangent((function,), x.detach(), v)[0])
 
 
-def tangent(functions: Sequence[Callable[[Tensor], Tensor]], x: Tensor, v: Tensor) -> Tensor:
+def tangent(
+    functions: Sequence[Callable[[Tensor], Tensor]], x: Tensor, v: Tensor
+) -> tuple[Tensor, int]:
     """Give J v by forward differentiation of a function itself.
 
     Args:
@@ -131,14 +133,17 @@ def tangent(functions: Sequence[Callable[[Tensor], Tensor]], x: Tensor, v: Tenso
             taken that can be differentiated forward, or else the last one backward twice.
         x: the point.
         v: a vector for each sample, flat.
+
+    Returns:
+        J v, and which of the functions it is by.
     """
     v = v.reshape(x.shape)
-    for function in functions:
+    for place, function in enumerate(functions):
         try:
             with unfused():
-                return jvp(function, (x.clone(),), (v,)).detach()
+                return jvp(function, (x.clone(),), (v,)).detach(), place
         except (NotImplementedError, RuntimeError):
             continue  # an operation without a rule
     with torch.enable_grad():
         product: Tensor = torch.autograd.functional.jvp(functions[-1], x.clone(), v)[1]
-    return product.detach()
+    return product.detach(), len(functions) - 1

@@ -58,6 +58,7 @@ class Attempt:
         reasons: name of another way to why it was not.
         notes: what else there is to say.
         trusted: whether no way disagreed with the function before.
+        looked: what the errors were found by.
     """
 
     way: Way
@@ -65,6 +66,41 @@ class Attempt:
     reasons: dict[str, str]
     notes: list[str]
     trusted: bool
+    looked: Looked
+
+
+@dataclass(frozen=True)
+class Looked:
+    """J v by entries and by forward differentiation.
+
+    Attributes:
+        vector: v, flat, the same for all samples.
+        product: by the entries, `(sample, output)`.
+        expected: by forward differentiation, `(sample, …)`.
+        source: which of the problem's independent functions was differentiated.
+    """
+
+    vector: Tensor
+    product: Tensor
+    expected: Tensor
+    source: int
+
+    def finite(self) -> bool:
+        """Whether all numbers are."""
+        both = (self.product, self.expected)
+        return all(bool(torch.isfinite(numbers).all()) for numbers in both)
+
+
+class DisagreementError(InputError):
+    """No way agrees with the function's own derivative.
+
+    Attributes:
+        looked: what the last way gave.
+    """
+
+    def __init__(self, message: str, looked: Looked) -> None:
+        super().__init__(message)
+        self.looked = looked
 
 
 def attempt(problem: Problem, method: str, take: Callable[[Way], Take], *, whole: bool) -> Attempt:
@@ -77,26 +113,31 @@ def attempt(problem: Problem, method: str, take: Callable[[Way], Take], *, whole
         whole: whether the entries are kept, so that there is no point in parts of them.
 
     Raises:
-        InputError: the way can't be gone, none agrees, or a Jacobian is not finite.
+        DisagreementError: none agrees.
+        InputError: the way can't be gone, or a Jacobian is not finite.
     """
     found = ways(problem.linear_map)
     reasons, notes = dict(found.closed), list[str]()
     bound = tolerance(problem.x.dtype, found.terms)
     failed: list[str] = []
     for way in _order(found, method):
-        errors = _gone(problem, way, found, take(way), notes, whole=whole, distrust=bool(failed))
+        looked = _gone(problem, way, found, take(way), notes, whole=whole, distrust=bool(failed))
+        errors = relative_errors(looked.product, looked.expected)
         if bool((errors <= bound).all()):
             _say_others(found, way, reasons, asked=method != "auto")
-            return Attempt(way, errors, reasons, [*failed, *notes], not failed)
-        worst = float(errors.max())
-        if not worst < float("inf"):
+            return Attempt(way, errors, reasons, [*failed, *notes], not failed, looked)
+        if not looked.finite():
             raise InputError(_not_finite(problem.linear_map))
+        worst = float(errors.max())
         why = f"its J v was off by {worst:.1e}, where rounding explains {bound:.1e}"
+        if worst == float("inf"):
+            why = "its J v was not zero, as that of the function itself is"
         reasons[way.name] = why
         failed.append(f"{way.name}: {why}")
-    raise InputError(
+    raise DisagreementError(
         f"no Jacobian of this function agrees with its own derivative ({'; '.join(failed)}): is it "
-        "the same function each time it is called, and differentiable here?"
+        "the same function each time it is called, differentiable here, and free of .detach()?",
+        looked,
     )
 
 
@@ -154,8 +195,8 @@ def _gone(
     *,
     whole: bool,
     distrust: bool,
-) -> Tensor:
-    """Go a way; give the relative errors of J v."""
+) -> Looked:
+    """Go a way; give J v by it and by differentiation."""
     linear_map, x = problem.linear_map, problem.x
     if way.name == "vmap" or (way.name == "dense" and distrust):
         linear_map = Autodiff(problem.function, x)
@@ -171,22 +212,26 @@ def _gone(
     except NotImplementedError as error:
         raise InputError(
             f"an operation of the function has no derivative that {way.name} needs: "
-            f"{str(error).splitlines()[0]}"
+            f"{str(error).splitlines()[0]}; build it of operations that have one."
         ) from error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
         raise InputError(f"memory ran out: {too_large(way, samples=1, example=x)}") from error
     v = vector.expand(len(x), -1)
-    return relative_errors(products, tangent(problem.independent, x, v))
+    return Looked(vector, products, *tangent(problem.independent, x, v))
 
 
 def too_large(way: Way, samples: int, example: Tensor) -> str:
     """Say how large Jacobians are and what to do instead of having them."""
     size = samples * way.layout.probes * prod(way.layout.read) * example.element_size() / 2**30
+    which, fewer = f"this Jacobian ({way.name}) takes", ""
+    if samples > 1:
+        which, fewer = f"these {samples} Jacobians ({way.name}) take", "fewer samples at once, "
     return (
-        f"{samples} of these Jacobians ({way.name}) take {size:.2g} GB; measure fewer samples at "
-        "once, a smaller input, or estimate norms by random probes."
+        f"{which} {size:.2g} GB; measure {fewer}a smaller input, or norms by products alone: "
+        "resprobe.linalg.frobenius.frobenius_norms or resprobe.linalg.lanczos.spectral_norms of "
+        "what resprobe.linalg.linearise.linearise gives."
     )
 
 

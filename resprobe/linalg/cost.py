@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
+from resprobe.linalg.applied import Product
 from resprobe.linalg.steps import Convolution, Other, Step
 
 if TYPE_CHECKING:
     import torch
 
+    from resprobe.linalg.linear_map import LinearMap
     from resprobe.linalg.stencil import Plan
 
 
@@ -44,6 +46,9 @@ _RATES = {
 # Differentiating a function anew for each part of the probes, over running its linear steps.
 _AUTODIFF = 1.6
 _TRACING = 2e-3
+# What one product in an iteration takes beside its steps, and a step that is differentiated anew in
+# each, in seconds.
+_ITERATION, _ANEW = 5e-5, 3e-4
 
 
 def rates(device: torch.device, dtype: torch.dtype) -> Rates:
@@ -96,6 +101,31 @@ def of_stencil(plan: Plan, rate: Rates, itemsize: int) -> float:
     channels = plan.channels
     written = channels * (2 * plan.numbers + 4 * plan.written) * itemsize
     return channels * plan.products / rate.product + written / rate.stream + plan.calls * rate.call
+
+
+def of_matrix(numbers: int) -> tuple[float, float]:
+    """Give the seconds of a product with an explicit matrix, and of each further one with it."""
+    rate = _RATES["cpu", 8]
+    return _ITERATION + rate.call + 8 * numbers / rate.stream, 2 * numbers / rate.product
+
+
+def of_map(linear_map: LinearMap) -> tuple[float, float]:
+    """Give the seconds of a product with a map, and of each further one at once with it."""
+    steps = getattr(linear_map, "steps", None)
+    if steps is None:
+        matrices = getattr(linear_map, "matrices", None)
+        known = None if matrices is None else of_matrix(matrices.numel())
+        return known or (_TRACING, _TRACING / 10)
+    rate = rates(linear_map.device, linear_map.dtype)
+    shapes, itemsize = linear_map.shapes, linear_map.dtype.itemsize  # type: ignore[attr-defined]
+    once = of_probes(steps, shapes, 1, rate, itemsize)
+    anew = sum(isinstance(step, Other) and not isinstance(step.apply, Product) for step in steps)
+    return _ITERATION + anew * _ANEW + once, once - len(steps) * rate.call
+
+
+def of_eigenvalues(rows: int) -> float:
+    """Give the seconds of all eigenvalues of a matrix with their vectors, and of its norm."""
+    return 1e-9 * rows**3
 
 
 def _fan_in(step: Convolution) -> int:

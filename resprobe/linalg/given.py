@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from resprobe.blocks.program import unfused
+from resprobe.blocks.randomness import random_states, set_random_states
 from resprobe.blocks.structure import Ref
 from resprobe.errors import InputError
 
@@ -30,12 +32,36 @@ class Called(nn.Module):
 
 def require_sample(x: Tensor) -> None:
     """Raise `InputError` if this is not one floating sample."""
-    if not isinstance(x, Tensor) or x.dim() == 0 or len(x) != 1 or x.numel() == 0:
-        given = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+    expected = "jacobian takes one sample, a tensor of shape (1, …), not"
+    if not isinstance(x, Tensor):
+        advice = "torch.as_tensor(x), with the axis of the samples in front"
+        raise InputError(f"{expected} {type(x).__name__}; give {advice}.")
+    if x.dim() == 0:
+        raise InputError(f"{expected} a single number; give x.reshape(1, 1).")
+    if x.numel() == 0:
+        raise InputError(f"{expected} shape {tuple(x.shape)}; give at least one sample.")
+    if len(x) != 1:
         raise InputError(
-            f"jacobian takes one sample, a tensor of shape (1, …), not {given}; give x[:1]."
+            f"{expected} shape {tuple(x.shape)}; give x[None] if this is one sample without its "
+            "axis in front, or x[:1] for the first of several."
         )
     _require_floating(x)
+
+
+def as_module(f: object) -> nn.Module:
+    """Give a module or a callable as a module.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(f, nn.Module):
+        return f
+    if not callable(f):
+        raise InputError(
+            f"jacobian takes a module or a function of a tensor, not {type(f).__name__}; give the "
+            "function itself."
+        )
+    return Called(f)
 
 
 def require_samples(x: Tensor) -> None:
@@ -48,11 +74,16 @@ def require_samples(x: Tensor) -> None:
 
 
 def _require_floating(x: Tensor) -> None:
-    if x.dtype not in (torch.float32, torch.float64):
-        raise InputError(
-            f"a Jacobian needs float32 or float64, in which it can be checked, not {x.dtype}; give "
-            "x.float() and the model in float32, or the embeddings of ids."
-        )
+    if x.dtype in (torch.float32, torch.float64):
+        return
+    advice = "give the embeddings of ids, or x.float() where these are no ids"
+    if x.is_floating_point():
+        advice = "give x.float() and the model in float32"
+    elif x.is_complex():
+        advice = "give real and imaginary parts as two channels"
+    raise InputError(
+        f"a Jacobian needs float32 or float64, in which it can be checked, not {x.dtype}; {advice}."
+    )
 
 
 def returned(program: Program) -> int:
@@ -107,5 +138,35 @@ def restored(program: Program) -> Iterator[None]:
     try:
         yield
     finally:
-        for value, tensor in written(program):
-            tensor.detach().copy_(program.kept[value])
+        set_back(program)
+
+
+def set_back(program: Program) -> None:
+    """Set back what the recorded pass wrote to, such as running statistics."""
+    for value, tensor in written(program):
+        tensor.detach().copy_(program.kept[value])
+
+
+def once_more(program: Program, module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Give a function that runs a module as it was recorded.
+
+    What the pass wrote to is set back before each call, and so are the random generators, which
+    are left as they were.
+    """
+
+    def run(x: Tensor) -> Tensor:
+        set_back(program)
+        if not program.random_states:
+            with unfused():
+                result: Tensor = module(x)
+            return result
+        states = random_states(module)
+        set_random_states(module, program.random_states)
+        try:
+            with unfused():
+                result = module(x)
+        finally:
+            set_random_states(module, states)
+        return result
+
+    return run

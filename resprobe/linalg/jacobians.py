@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from resprobe.blocks.path import Path
-from resprobe.blocks.program import record
 from resprobe.errors import InputError
-from resprobe.linalg.attempts import Attempt, Problem, Take, attempt, too_large
+from resprobe.linalg import attempts
+from resprobe.linalg.attempts import Attempt, Problem, Take, attempt
 from resprobe.linalg.compressed import Compressed
 from resprobe.linalg.given import (
-    Called,
+    as_module,
     require_sample,
     require_samples,
     restored,
@@ -29,6 +29,8 @@ from resprobe.linalg.linearise import linearise
 from resprobe.linalg.norms import squared_norm
 from resprobe.linalg.precision import full_precision
 from resprobe.linalg.probing import Part
+from resprobe.linalg.recurrent import recorded
+from resprobe.linalg.second_look import explain, notes_on_values
 from resprobe.linalg.ways import Way
 
 if TYPE_CHECKING:
@@ -56,7 +58,8 @@ class Jacobian:
         reasons: each other way to why it was not gone.
         relative_error: of J v by its entries against J v by forward differentiation of the
             function, for a random v: ‖difference‖/‖J v‖.
-        notes: what else there is to say, such as that memory ran out once.
+        notes: what else there is to say, such as that memory ran out once, or that J v is not the
+            derivative of the values of the function.
     """
 
     def __init__(
@@ -74,10 +77,11 @@ class Jacobian:
     def __repr__(self) -> str:
         layout = self.compressed.layout
         side = "rows" if layout.transposed else "columns"
+        notes = f", {len(self.notes)} note{'s' * (len(self.notes) > 1)}" if self.notes else ""
         return (
             f"Jacobian(shape={self.shape}, method={self.method!r}, {layout.probes} probes for "
             f"{self.shape[0 if layout.transposed else 1]} {side}, "
-            f"{self.dtype}, relative_error={self.relative_error:.1e})"
+            f"{self.dtype}, relative_error={self.relative_error:.1e}{notes})"
         )
 
     def frobenius_norm(self) -> float:
@@ -114,8 +118,10 @@ def jacobian(
 ) -> Jacobian:
     """Give the Jacobian of a function at one sample.
 
-    The function is run once as it is, its modules in the mode they are in; running statistics
-    that this changed are set back. TF32 is off meanwhile.
+    The function is run as it is, its modules in the mode they are in; running statistics that
+    this changed are set back. TF32 is off meanwhile. J v is compared with the function's own
+    derivative and, looser, with a central difference of its values; what disagrees only with the
+    latter is given with a note.
 
     Args:
         f: `(1, …)` to `(1, …)`, deterministic.
@@ -127,19 +133,27 @@ def jacobian(
 
     Raises:
         InputError: x is not one floating sample, f does not give a finite `(1, …)` tensor, draws
-            random numbers or is not differentiable, or the Jacobian is not finite.
+            random numbers or is not differentiable, its derivative is not that of its values, or
+            the Jacobian is not finite.
     """
     require_sample(x)
-    module = f if isinstance(f, nn.Module) else Called(f)
-    x = x.detach()
-    with torch.no_grad(), full_precision(x.device):
-        program = record(module, (x.clone(),))
-        with restored(program):
+    module = as_module(f)
+    # In inference mode a convolution is not made of what can be differentiated.
+    with torch.inference_mode(False), torch.no_grad(), full_precision(x.device):
+        x = x.detach().clone()
+        with recorded(module, x) as program, restored(program):
             output = returned(program)
             path = Path(program, program.inputs[0], [(output, 1.0)])
             # What writes to its buffers would do so once more; its recording does not.
             own = None if written(program) else module
-            return jacobians(linearise(path), path, x, independent=own, method=method)[0]
+            problem = Problem(linearise(path), path, (own, path) if own else (path,), x)
+            try:
+                found, (one,) = _of_each(problem, method)
+            except attempts.DisagreementError as error:
+                better = explain(error.looked, program, module, x)
+                raise better or error from None
+            one.notes.extend(notes_on_values(found.looked, program, module, x, own is not None))
+            return one
 
 
 def jacobians(
@@ -165,13 +179,17 @@ def jacobians(
             own derivative, or a Jacobian is not finite.
     """
     require_samples(x)
-    kept: dict[int, Tensor] = {}
     problem = Problem(linear_map, f, (independent, f) if independent else (f,), x.detach())
     with torch.no_grad(), full_precision(x.device):
-        found = attempt(problem, method, lambda way: _keep(way, problem, kept), whole=True)
-    return [
-        Jacobian(Compressed(found.way.layout, kept[index]), found, linear_map, index)
-        for index in range(len(x))
+        return _of_each(problem, method)[1]
+
+
+def _of_each(problem: Problem, method: str) -> tuple[Attempt, list[Jacobian]]:
+    kept: dict[int, Tensor] = {}
+    found = attempt(problem, method, lambda way: _keep(way, problem, kept), whole=True)
+    return found, [
+        Jacobian(Compressed(found.way.layout, kept[index]), found, problem.linear_map, index)
+        for index in range(len(problem.x))
     ]
 
 
@@ -232,7 +250,7 @@ def _keep(way: Way, problem: Problem, kept: dict[int, Tensor]) -> Take:
     layout, samples = way.layout, problem.linear_map.samples
     numbers = samples * layout.probes * prod(layout.read)
     if numbers * problem.x.element_size() > _memory(problem.x.device):
-        raise InputError(too_large(way, samples, problem.x))
+        raise InputError(attempts.too_large(way, samples, problem.x))
     if way.plan is not None:
 
         def take_channels(sample: int, part: Part) -> None:

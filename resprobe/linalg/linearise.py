@@ -111,6 +111,13 @@ class Linearised:
         self._is_apart: bool | None = None  # not looked at yet
         self._forward = _forward(self.steps, output, shapes)
 
+    def __repr__(self) -> str:
+        samples = "1 sample" if self.samples == 1 else f"{self.samples} samples"
+        return (
+            f"Linearised({self.input_shape} -> {self.output_shape}, {samples}, {len(self.steps)} "
+            f"steps, {self.dtype})"
+        )
+
     def matvec(self, v: Tensor) -> Tensor:
         """Give J v: `(probe, sample, *input_shape)` to `(probe, sample, *output_shape)`."""
         if self.output is None:

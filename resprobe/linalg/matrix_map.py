@@ -11,6 +11,7 @@ import scipy.sparse
 import torch
 
 from resprobe.errors import InputError
+from resprobe.linalg import cost
 from resprobe.linalg.explicit import matrices
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class MatrixMap:
         device: of the vectors.
         rounding: ε of the numbers that the matrix was given in, where it is not that of `dtype`.
         explicit: gives the matrix, if there is a shorter way than all columns.
+        seconds: that one product takes, roughly, and each further one at once with it.
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class MatrixMap:
         device: torch.device,
         rounding: float | None = None,
         explicit: Callable[[], NDArray[Any]] | None = None,
+        seconds: tuple[float, float],
     ) -> None:
         self.output_shape: tuple[int, ...] = tuple(shape[:1])
         self.input_shape: tuple[int, ...] = tuple(shape[1:])
         self.samples, self.dtype, self.device = 1, dtype, device
         self.rounding = torch.finfo(dtype).eps if rounding is None else rounding
         self._matvec, self._rmatvec, self._explicit = matvec, rmatvec, explicit
+        self._seconds = seconds
 
     @classmethod
     def of(cls, matrix: Any) -> MatrixMap:
@@ -79,6 +83,16 @@ class MatrixMap:
         """Give the map itself, the only one."""
         return self
 
+    def seconds(self, products: int) -> float:
+        """Give the seconds that products take, roughly, where each waits for the one before."""
+        return products * self._seconds[0]
+
+    def seconds_for_matrix(self) -> float:
+        """Give the seconds that the explicit matrix takes, roughly; 0 where it is at hand."""
+        if self._explicit is not None:
+            return 0.0
+        return self._seconds[0] + self.input_shape[0] * self._seconds[1]
+
     def matrix(self) -> NDArray[Any]:
         """Give the matrix, `(outputs, inputs)`."""
         return matrices(self)[0].cpu().numpy() if self._explicit is None else self._explicit()
@@ -108,6 +122,7 @@ class MatrixMap:
             device=torch.device("cpu"),
             rounding=float(np.finfo(host.dtype if is_float else np.float64).eps),
             explicit=explicit,
+            seconds=cost.of_matrix(wide.nnz if scipy.sparse.issparse(wide) else wide.size),
         )
 
     @classmethod
@@ -130,6 +145,7 @@ class MatrixMap:
             flat(linear_map.rmatvec, shapes[0]),
             dtype=linear_map.dtype,
             device=linear_map.device,
+            seconds=cost.of_map(linear_map),
         )
 
     @classmethod
@@ -150,4 +166,5 @@ class MatrixMap:
             dtype=jacobian.dtype,
             device=jacobian.device,
             explicit=explicit,
+            seconds=cost.of_matrix(prod(jacobian.shape)),
         )

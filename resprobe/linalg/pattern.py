@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from resprobe.linalg.applied import Product
 from resprobe.linalg.hyperplanes import LONGEST, Matrices, Matrix, probed
 from resprobe.linalg.steps import (
     Convolution,
@@ -127,6 +129,11 @@ def _after(step: Step, before: list[Pattern], example: Tensor) -> Pattern:
     """Give the pattern of a step's output from those of its inputs."""
     if isinstance(step, Other):
         where = f" in {step.module}" if step.module else ""
+        shape = before[0].output_shape
+        if isinstance(step.apply, Product) and prod(shape) == shape[-1]:
+            raise PatternDestroyedError(
+                f"{step.why}{where} joins every input, so there is no sparsity"
+            )
         raise PatternDestroyedError(f"{step.why}{where} mixes places in a way that is not known")
     if isinstance(step, Sum):
         return _union(before, step)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.linalg
 
 from resprobe.errors import InputError, UnknownNameError
+from resprobe.linalg import cost
 from resprobe.linalg.arpack import tolerance
 from resprobe.linalg.eigenpairs import WHICH, Found, dense, leading
 from resprobe.linalg.explicit import NOT_FINITE
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 
 # Up to here all eigenvalues of a matrix take half a minute; up to the second, with vectors too.
 LARGEST, _LARGEST_WITH_VECTORS = 4096, 2048
+# Of one matrix, all eigenvalues are computed where they take no longer than so many products, as
+# ARPACK makes for k = 6 for both kinds of vectors and the norm; from the second on they never are.
+_PRODUCTS, _LARGEST_INSTEAD = 250, 1024
 
 
 @dataclass(frozen=True)
@@ -159,8 +164,11 @@ def spectrum(J: Any, k: int | None = None, which: str = "largest_magnitude") -> 
     if k is None:
         _small(size)
         return full_spectrum(linear_map.matrix(), which)
+    _check(k, which)
     if k > size:
         raise InputError(f"a matrix of {size:,} rows has no {k:,} eigenvalues: ask for fewer")
+    if _all_are_cheaper(linear_map, size):
+        return _first(full_spectrum(linear_map.matrix(), which), k, tolerance(linear_map.dtype))
     found = leading_eigenvalues(linear_map, k, which, left=True)
     return Spectrum(
         found.values[0],
@@ -170,6 +178,28 @@ def spectrum(J: Any, k: int | None = None, which: str = "largest_magnitude") -> 
         k,
         which,
         "dense" if found.complete[0] else "ARPACK",
+    )
+
+
+def _all_are_cheaper(linear_map: MatrixMap, size: int) -> bool:
+    """Whether all eigenvalues are predicted to take less time than an iteration for some."""
+    if size > _LARGEST_INSTEAD:
+        return False
+    every = cost.of_eigenvalues(size) + linear_map.seconds_for_matrix()
+    return every <= linear_map.seconds(_PRODUCTS)
+
+
+def _first(every: Spectrum, k: int, goal: float) -> Spectrum:
+    """Give the first k eigenvalues of all."""
+    residuals = every.residuals[:k]
+    return Spectrum(
+        every.values[:k],
+        residuals,
+        every.conditions[:k],
+        residuals <= goal,
+        k,
+        every.which,
+        every.method,
     )
 
 
@@ -243,5 +273,7 @@ def _small(size: int) -> None:
 def _check(k: int, which: str) -> None:
     if which not in WHICH:
         raise UnknownNameError("part of the spectrum", which, WHICH)
+    if isinstance(k, bool) or not isinstance(k, Integral):
+        raise InputError(f"k={k!r} is no number of eigenvalues: expected an integer of at least 1")
     if k < 1:
         raise InputError(f"{k} eigenvalues cannot be computed: expected k of at least 1")

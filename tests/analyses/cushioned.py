@@ -28,12 +28,15 @@ def build_cushions(
     layers: Sequence[str] = LAYERS,
     blocks: Sequence[float] | None = None,
     blind: bool = False,
+    batch_norm: bool = True,
+    plain: bool = False,
     stages: Sequence[int] = (2, 1),
 ) -> Input:
     """A network whose cushions scatter around `medians`, those of its blocks around `blocks`.
 
     Removing ID entries makes the layers `with_skip` larger `removed` times and the others 1.01
-    times. With `blind`, the interlayer cushions in training mode are 1e-6 of the others.
+    times. With `blind`, the interlayer cushions in training mode are 1e-6 of the others; without
+    `batch_norm` there are none.
     """
     generator = np.random.default_rng([29, 0 if seed is None else seed, len(label)])
     sample = first_sample + 3 * np.arange(images, dtype=np.int64)
@@ -65,14 +68,19 @@ def build_cushions(
     families = {"layer-cushion": layer}
     if blocks is not None:
         families["interlayer-cushion"] = _interlayer(
-            generator, np.asarray(blocks), stages, common, blind=blind
+            generator, np.asarray(blocks), stages, common, blind=blind, plain=plain
         )
+        if not batch_norm:
+            data = families["interlayer-cushion"]
+            data["interlayer_cushion_train_mode"] *= np.nan
+            data["interlayer_cushion_train_mode_stderr"] *= np.nan
+            data["interlayer_cushion_train_mode_converged"][:] = -1
     folder = "" if step is None else f"/step-{step:08d}"
     tree = xr.DataTree.from_dict({f"{folder}/{name}": data for name, data in families.items()})
     return Input(label, tree, {"layer-cushion": layer}, step, group, seed)
 
 
-def _interlayer(generator, blocks, stages, common, *, blind):
+def _interlayer(generator, blocks, stages, common, *, blind, plain):
     sample = common["sample"][1][::2]
     count, size = len(sample), len(blocks)
     values = np.full((count, size, size), np.nan, np.float32)
@@ -94,7 +102,7 @@ def _interlayer(generator, blocks, stages, common, *, blind):
             "interlayer_cushion_train_mode_converged": (cell, np.abs(flags) * flags),
         },
         coords={
-            **_coordinates(stages, plain=False),
+            **_coordinates(stages, plain),
             "sample": ("sample", sample),
             "label": ("sample", common["label"][1][::2]),
             "length": ("length", np.arange(1, size + 1)),

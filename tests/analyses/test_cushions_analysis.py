@@ -9,6 +9,7 @@ import pytest
 from cushioned import LAYERS, build_cushions, two_groups
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.text import Text
 from resprobe_analyses import statistics
 from resprobe_analyses.cushions import ANALYSIS, analyze, at_most_two
 from resprobe_analyses.cushions.effects import QUANTILES
@@ -94,6 +95,32 @@ def test_values_near_zero_in_training_mode_are_batch_norms_doing():
     assert "whose cushions in evaluation mode are 1 to 1.2" in line
     (network,) = found.verdict["findings"]["groups"][0]["networks"]
     assert len(network["blind_in_training_mode"]) == 3
+
+
+def test_a_network_without_batch_norm_has_no_modes():
+    found = analyze([build_cushions(blocks=(1.1, 1.2, 1.0), batch_norm=False)])
+    assert "BatchNorm" not in found.summary
+    assert "this network, the median interlayer cushion of single blocks" in found.summary
+    written = [text.get_text() for text in found.figures["interlayer"].findobj(Text)]
+    assert not [one for one in written if "mode" in one]
+    assert "net" in written
+    two = [
+        build_cushions(name, group=name, blocks=(1.1, 1.2, 1.0), batch_norm=False) for name in "ab"
+    ]
+    assert "BatchNorm" not in analyze(two).summary
+
+
+def test_plain_networks_have_units():
+    def inputs(plain):
+        names = zip("pq", plain, strict=True)
+        return [build_cushions(n, group=n, blocks=(1.1, 1.2, 1), plain=p) for n, p in names]
+
+    found = analyze(inputs((True, True)))
+    assert "interlayer cushion of single units" in found.summary
+    assert "block" not in found.summary
+    written = [text.get_text() for text in found.figures["interlayer"].findobj(Text)]
+    assert not [one for one in written if "block" in one]
+    assert "interlayer cushions of single blocks or units" in analyze(inputs((True, False))).summary
 
 
 def test_without_interlayer_cushions_they_are_asked_for():

@@ -90,6 +90,33 @@ def test_a_single_network_has_no_groups_and_a_linear_axis_where_cushions_are_ali
     assert axes.get_ylim()[0] == 0
 
 
+def test_a_range_below_a_decade_is_linear_and_a_logarithmic_axis_says_so(five):
+    alike = analyze([build_cushions(blocks=np.linspace(0.4, 1.2, 3))])
+    blocks, _ = alike.figures["interlayer"].axes
+    assert blocks.get_yscale() == "linear"
+    assert "log" not in blocks.get_ylabel()
+    for figure in (five.figures["interlayer"], five.figures["layers"], five.figures["norms"]):
+        assert figure.axes[0].get_yscale() == "log"
+        assert figure.axes[0].get_ylabel().endswith("(log scale)")
+    axes = five.figures["layers"].axes[0]
+    low, high = axes.get_ylim()
+    shown = [tick for tick in axes.get_yticks() if low <= tick <= high]
+    assert len(shown) >= 3
+    assert axes.yaxis.get_major_formatter()(0.05, None) == "0.05"
+
+
+def test_blocks_are_named_where_few_and_counted_where_many_or_of_other_names():
+    few = analyze([build_cushions(blocks=[1.0] * 3)]).figures["interlayer"].axes[0]
+    assert [one.get_text() for one in few.get_xticklabels()] == ["stage1.0", "stage1.1", "stage2.0"]
+    many = analyze([build_cushions(blocks=[1.0] * 20, stages=(10, 10), images=4)])
+    axes = many.figures["interlayer"].axes[0]
+    assert axes.get_xlabel() == "block (position in the network)"
+    assert [one.get_text() for one in axes.texts][1] == "stage 2\nstage2.0–stage2.9"
+    other = build_cushions("b", group="h", blocks=[1.0] * 3, stages=(1, 2))
+    both = analyze([build_cushions(blocks=[1.0] * 3), other])
+    assert both.figures["interlayer"].axes[0].get_xlabel() == "block (position in the network)"
+
+
 def test_many_layers_are_counted_and_not_named():
     names = [f"layer{i}" for i in range(40)]
     found = analyze([build_cushions(layers=names, medians=np.linspace(0.1, 1, 40))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -171,7 +172,7 @@ def test_training_is_told_from_where_it_began_to_where_it_ended(result):
     told = line(result, "log norm of the branch from step 0 to step 20", "4 fixed samples")
     within = found["training_log_norm"].sel(part="branch").isel(position=[4, 5]).values
     ends = [f"{np.median(within[place]):+.3f}" for place in (0, -1)]
-    assert f"stage 2 {ends[0]} to {ends[1]}" in told
+    assert f"stage 2 (stage2.1–stage2.2) {ends[0]} to {ends[1]}" in told
 
 
 def test_verdict_is_json_and_names_every_block(result):
@@ -238,9 +239,10 @@ def test_the_counterexample_in_the_words_is_true():
 def test_a_deep_network_is_told_by_stage():
     made = without_figures([build("deep", stages=(18, 18, 18), images=3, size=6, shift=-0.3).input])
     told = line(made, "share of images on which Eq. 5 holds")
-    assert "stage 1" in told
+    assert "stage 1 (stage1.0–stage1.17)" in told
+    assert "stage 2 (stage2.1–stage2.17)" in told
     assert "18 blocks with an identity skip" in told
-    assert "stage1.0" not in made.summary
+    assert "stage1.0 " not in made.summary
     assert all(len(one) < 700 for one in lines(made))
 
 
@@ -322,6 +324,31 @@ def test_a_plain_network_is_not_tested_and_compares_whole_units_only():
     alone = without_figures(inputs[1:])
     assert alone.verdict["outcome"] == "not tested"
     assert "Eq. 5 alone" not in alone.summary
+
+
+def test_every_stage_in_a_sentence_is_named_by_its_blocks(result):
+    inputs = [build("a", group="a").input, build("b", group="b", stages=(5, 2)).input]
+    compared = without_figures(inputs)
+    for found in (result, compared):
+        named = re.findall(r"stage \d+(.{0,8})", found.summary)
+        assert named
+        assert all(after.startswith(" (stage") for after in named)
+    told = line(compared, "b minus a, leading Lyapunov exponent")
+    assert "stage 1 (stage1.0–stage1.4 / stage1.0–stage1.2)" in told
+    assert "stage 2 (stage2.1 / stage2.1–stage2.2)" in told
+    (group,) = result.verdict["findings"]["groups"]
+    assert group["stages"][1]["blocks"] == ["stage2.0", "stage2.1", "stage2.2"]
+
+
+def test_two_plain_networks_have_units_and_neither_branches_nor_blocks():
+    inputs = [build(name, group=name, plain=True, training=(0, 5)).input for name in "pq"]
+    found = without_figures(inputs)
+    assert not re.search(r"\b(branch|block)(es|s)?\b", found.summary)
+    assert "q minus p, σ_max of the unit, mean over within-stage units" in found.summary
+    mixed = without_figures([inputs[0], build("r", group="r").input])
+    assert "r minus p, σ_max of the block or unit, mean over within-stage blocks or units" in (
+        mixed.summary
+    )
 
 
 def test_euler_is_stricter_than_eq5():

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pytest
 from matplotlib.collections import EllipseCollection, LineCollection, PathCollection
 from matplotlib.patches import Circle
+from matplotlib.text import Text
 from resprobe_analyses import statistics
 from resprobe_analyses.stability import analyze
 from resprobe_analyses.stability.conditions import tallies
 from resprobe_analyses.stability.figure_conditions import conditions_figure
+from resprobe_analyses.stability.figure_norms import norms_figure
 from resprobe_analyses.stability.figure_spectra import spectra_figure
+from resprobe_analyses.stability.figure_training import training_figure
 from resprobe_analyses.stability.networks import read_groups
 from stability_data import build, changed, leaf
 
@@ -35,6 +39,10 @@ def bars(axes) -> np.ndarray:
     """Low and high end of every bar, (bar, end); bars without an interval are not drawn."""
     found = [c.get_segments() for c in axes.collections if isinstance(c, LineCollection)]
     return np.array([np.sort(line[:, 1]) for lines in found for line in lines if line.size])
+
+
+def ticks(axes) -> list[str]:
+    return [label.get_text() for label in axes.get_xticklabels()]
 
 
 def legend(figure) -> list[str]:
@@ -95,8 +103,8 @@ def test_many_blocks_are_put_together_by_parts_of_stages():
     made = build("deep", stages=(18, 18, 18), images=2, size=6)
     drawn = panels(spectra_figure(read_groups([made.input])))
     assert len(drawn) == 12
-    assert drawn[0].get_title() == "stage 1, blocks 0–4"
-    assert drawn[4].get_title() == "stage 2, blocks 19–23"
+    assert drawn[0].get_title() == "stage 1\nstage1.0–stage1.4"
+    assert drawn[4].get_title() == "stage 2\nstage2.1–stage2.5"
     assert len(points(drawn[0])) == 5 * 2 * 12
 
 
@@ -104,7 +112,9 @@ def test_several_groups_have_a_row_each_and_plain_ones_the_unit_circle():
     inputs = [build("r", group="r").input, build("p", group="p", plain=True).input]
     drawn = panels(spectra_figure(read_groups(inputs)))
     assert [axes.get_title() for axes in drawn] == [
-        f"{label}, stage {stage}" for label in "rp" for stage in (1, 2, 3)
+        f"{label}, stage {stage}\nstage{stage}.{int(stage > 1)}–stage{stage}.2"
+        for label in "rp"
+        for stage in (1, 2, 3)
     ]
     centres = [next(p for p in axes.patches if isinstance(p, Circle)).center[0] for axes in drawn]
     assert centres == [-1.0] * 3 + [0.0] * 3
@@ -168,10 +178,11 @@ def test_several_networks_of_a_group_have_no_interval_below_five_seeds():
 def test_exponents_are_lines_over_depth(result):
     drawn = panels(result.figures["lyapunov"])
     assert [axes.get_title() for axes in drawn] == [
-        "stage 1, blocks 0–2",
-        "stage 2, blocks 4–5",
-        "stage 3, blocks 7–8",
+        "stage 1: stage1.0–stage1.2",
+        "stage 2: stage2.1–stage2.2",
+        "stage 3: stage3.1–stage3.2",
     ]
+    assert ticks(drawn[1]) == ["stage2.1", "stage2.2"]
     data = result.dataset.isel(network=0)
     for axes, blocks in zip(drawn, ([0, 1, 2], [4, 5], [7, 8]), strict=True):
         curves = [line for line in axes.lines if line.get_marker() != "None"]
@@ -183,6 +194,8 @@ def test_exponents_are_lines_over_depth(result):
         assert curves[4].get_ydata() == pytest.approx(cell["perturbation_growth"].values)
         assert curves[5].get_ydata() == pytest.approx(cell["growth_bound"].values)
     assert legend(result.figures["lyapunov"])[0] == "leading exponent"
+    title = result.figures["lyapunov"].legends[0].get_title().get_text()
+    assert "exponents are ordered at the last block of a run" in title
 
 
 def test_training_draws_every_block_and_the_median_of_each_stage(result):
@@ -201,6 +214,42 @@ def test_training_draws_every_block_and_the_median_of_each_stage(result):
         assert line.get_ydata() == pytest.approx(np.median(values, axis=1))
     assert len({line.get_color() for line in thick}) == 3
     assert "4 fixed samples" in result.figures["training"].get_suptitle()
+    assert legend(result.figures["training"])[1] == "stage 2 (stage2.0–stage2.2)"
+
+
+def test_few_blocks_are_named_on_the_axis_and_many_counted_with_stages_named_by_blocks(result):
+    names = [f"stage{stage}.{place}" for stage in (1, 2, 3) for place in (0, 1, 2)]
+    for figure in ("norms", "conditions"):
+        lowest = result.figures[figure].axes[-1]
+        assert ticks(lowest) == names
+        assert lowest.get_xlabel() == "block"
+    deep = norms_figure(read_groups([build("deep", stages=(18, 18), images=2, size=6).input]))
+    assert deep.axes[-1].get_xlabel() == "block (position in the network)"
+    assert [text.get_text() for text in deep.axes[0].texts] == [
+        "stage 1\nstage1.0–stage1.17",
+        "stage 2\nstage2.0–stage2.17",
+    ]
+    narrow = norms_figure(read_groups([build(stages=(1,) * 20, images=2, size=6).input]))
+    assert [text.get_text() for text in narrow.axes[0].texts][:2] == ["stage 1", "stage 2"]
+
+
+def test_a_logarithmic_axis_says_so():
+    branches = [np.diag([0.01 * 10**power, 0.001]) for power in range(3)]
+    made = build(stages=(3,), images=2, branches=branches, plain=True, training=(0, 5))
+    groups = read_groups([made.input])
+    assert norms_figure(groups).axes[2].get_ylabel().endswith("(log scale)")
+    assert training_figure(groups).axes[2].get_title().endswith("(log scale)")
+
+
+def test_figures_of_plain_networks_have_units():
+    inputs = [
+        build(name, group=name, plain=True, images=2, size=6, training=(0, 5)).input
+        for name in "pq"
+    ]
+    for figure in analyze(inputs).figures.values():
+        written = [text.get_text() for text in figure.findobj(Text)]
+        assert not [one for one in written if re.search(r"(?i)\b(branch|block)(es|s)?\b", one)]
+        assert [one for one in written if re.search(r"(?i)\bunit", one)]
 
 
 @pytest.mark.parametrize(("stages", "kind"), [((1,), "png"), ((3, 2), "svg")])

@@ -18,8 +18,11 @@ from jacobian_cases import (
 )
 from torch import nn
 
+from resprobe.blocks.path import Path
+from resprobe.blocks.program import record
 from resprobe.errors import InputError
 from resprobe.linalg import attempts, jacobian, pattern, ways
+from resprobe.linalg.linearise import linearise
 
 FEW = settings(max_examples=30, deadline=None)
 
@@ -242,6 +245,41 @@ def test_text_says_the_way_and_why_not_the_others():
     assert set(found.reasons) | {found.method} == {"linear", "stencil", "vmap", "dense"}
     assert all("predicted" in why for why in found.reasons.values())
     assert found.notes == []
+
+
+def test_repr_of_a_path_and_its_steps_is_short():
+    net = settled(preactivated(2))
+    program = record(net, (sample(2, 8, 8),))
+    path = Path(program, program.inputs[0], [(program.output.value, 1.0)])
+    assert repr(path) == "Path((2, 8, 8) -> (2, 8, 8), 1 sample, 6 operations)"
+    found = linearise(path)
+    assert repr(found) == (
+        f"Linearised((2, 8, 8) -> (2, 8, 8), 1 sample, {len(found.steps)} steps, torch.float64)"
+    )
+
+
+def test_a_recurrent_layer_is_taken_apart_and_torch_left_as_it_was():
+    net = settled(nn.LSTM(3, 2, batch_first=True)).float()
+    x = sample(4, 3).float()
+    found = jacobian(lambda z: net(z)[0], x)
+    assert torch.backends.mkldnn.enabled
+    reference = dense(lambda z: net.double()(z)[0], x.double())
+    # Sums of 5 products and a few activations in each of 4 steps.
+    torch.testing.assert_close(found.to_dense().double(), reference, rtol=0, atol=1e-6)
+    wide = jacobian(lambda z: net(z)[0].repeat(1, 1, 3), x.double())
+    assert wide.shape == (24, 12)
+    assert wide.relative_error < 1e-12
+
+
+def test_inference_mode_changes_nothing():
+    net, x = settled(preactivated(2)), sample(2, 8, 8)
+    expected = jacobian(net, x)
+    with torch.inference_mode():
+        found = jacobian(net, x.clone())
+        weights = nn.Conv2d(2, 2, 3).double()
+        assert jacobian(weights, x).reasons.keys() >= {"dense"}
+    assert found.method == expected.method
+    assert torch.equal(found.to_dense(), expected.to_dense())
 
 
 def test_the_public_names_load_no_torch_before_their_use():

@@ -9,7 +9,7 @@ from linearised import path_of
 from torch import nn
 
 from resprobe.errors import InputError
-from resprobe.linalg import arpack, eigenpairs
+from resprobe.linalg import arpack, eigenpairs, jacobian, spectra
 from resprobe.linalg.lanczos import log_norms, spectral_norms
 from resprobe.linalg.linear_map import Dense
 from resprobe.linalg.linearise import linearise
@@ -295,7 +295,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("size", [50, 240])
+@pytest.mark.parametrize("size", [50, 400])
 def test_the_spectrum_of_any_form(form, size):
     matrix = graded(1, size, seed=6)[0]
     every = spectrum(FORMS[form](matrix))
@@ -311,6 +311,32 @@ def test_the_spectrum_of_any_form(form, size):
         assert (some.k, some.which) == (4, which)
         assert some.method == ("dense" if size == 50 else "ARPACK")
         assert np.isfinite(some.conditions).all()
+
+
+class Slow(nn.Module):
+    """Its products are differentiated anew each time."""
+
+    def forward(self, x):
+        return torch.softmax(x @ x.mT, -1) @ torch.layer_norm(x, x.shape[-1:])
+
+
+def test_all_eigenvalues_are_computed_where_an_iteration_is_predicted_slower(monkeypatch):
+    found = jacobian(Slow(), drawn(1, 16, 20))
+    expected = expected_leading(found.to_dense(), 4, "rightmost")
+
+    def refused(*args, **kwargs):
+        raise AssertionError("an iteration was begun")
+
+    monkeypatch.setattr(spectra, "leading_eigenvalues", refused)
+    some = spectrum(found, np.int64(4), "rightmost")
+    assert (some.method, some.k, len(some.values)) == ("dense", 4, 4)
+    assert some.converged.all()
+    assert np.isfinite(some.conditions).all()
+    np.testing.assert_allclose(some.values, expected, rtol=1e-8, atol=1e-8)
+    # A matrix at hand of 300 rows too, one of 600 not.
+    assert spectrum(graded(1, 250)[0], 3).method == "dense"
+    with pytest.raises(AssertionError, match="iteration"):
+        spectrum(graded(1, 600)[0], 3)
 
 
 def test_a_full_spectrum_carries_residuals_and_conditions():
@@ -353,6 +379,8 @@ def test_eigenvalues_alone_where_vectors_take_too_long(monkeypatch):
         (torch.eye(3, dtype=torch.complex64), 2, "rightmost", "complex"),
         (torch.eye(3), 4, "rightmost", "no 4 eigenvalues"),
         (torch.eye(3), 0, "rightmost", "at least 1"),
+        (torch.eye(3), 2.5, "rightmost", "k=2.5 is no number"),
+        (torch.eye(3), True, "rightmost", "k=True is no number"),
         (torch.eye(3), 1, "largest_real", "largest_real"),
         (scipy.sparse.eye_array(5000), None, "rightmost", "k=6"),
         (Dense(torch.ones(2, 3, 3)), 1, "rightmost", "one sample"),

@@ -29,7 +29,8 @@ def interlayer_figure(found: Effect) -> Figure:
 
     Returns:
         Above, single blocks in evaluation mode, beside training mode where there is a
-        BatchNorm; below, the medians of all spans in evaluation mode against their length, with intervals of the estimate.
+        BatchNorm; below, the medians of all spans in evaluation mode against their length, with
+        intervals of the estimate.
     """
     groups = [
         (group, members)
@@ -71,7 +72,8 @@ def interlayer_figure(found: Effect) -> Figure:
             ncols=2,
             frameon=False,
             title=f"above, {drawing.BARS};\n"
-            f"below, lines join the spans that begin with one {unit}, bars: 95 % intervals of the estimate",
+            f"below, lines join the spans that begin with one {unit}, bars: 95 % intervals "
+            "of the estimate",
             title_fontsize=8.5,
         )
         images = len(_inter(groups[0][1][0]).values["eval"])

@@ -124,9 +124,9 @@ def _interlayer(member: NetworkEffect) -> list[str]:
     lines = [
         f"{net.label}: over {wording.counted_images(images)}, this network"
         f"{', BatchNorm in evaluation mode' if inter.batch_norm else ''}, the median interlayer "
-        f"cushion of single {inter.unit}s goes from {size(single[low])} ({inter.blocks[low]}) to {size(single[high])} "
-        f"({inter.blocks[high]}), where 1 is that of the identity and about that of a random "
-        f"matrix{_longest(member)}; standard errors of the estimates are at most "
+        f"cushion of single {inter.unit}s goes from {size(single[low])} ({inter.blocks[low]}) to "
+        f"{size(single[high])} ({inter.blocks[high]}), where 1 is that of the identity and about "
+        f"that of a random matrix{_longest(member)}; standard errors of the estimates are at most "
         f"{100 * member.relative_error:.2g} % of them{_open(inter)}."
     ]
     return [*lines, *_train_mode(member)]
@@ -169,10 +169,11 @@ def _train_mode(member: NetworkEffect) -> list[str]:
     places = [inter.blocks.index(name) for name in blind]
     normal = member.interlayer["eval"][places, 0, MEDIAN]
     return [
-        f"{start}; in {len(blind)} of {len(inter.blocks)} {inter.unit}s ({_some(blind)}) it is near 0 "
-        "because BatchNorm takes the scale of its input away, so that J x is 0 but for its ε and "
-        f"rounding (Euler's theorem): that is no property of these {inter.unit}s, whose cushions "
-        f"in evaluation mode are {size(float(normal.min()))} to {size(float(normal.max()))}."
+        f"{start}; in {len(blind)} of {len(inter.blocks)} {inter.unit}s ({_some(blind)}) it is "
+        "near 0 because BatchNorm takes the scale of its input away, so that J x is 0 but for its "
+        f"ε and rounding (Euler's theorem): that is no property of these {inter.unit}s, whose "
+        f"cushions in evaluation mode are "
+        f"{size(float(normal.min()))} to {size(float(normal.max()))}."
     ]
 
 
