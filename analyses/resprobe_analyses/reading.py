@@ -100,7 +100,10 @@ def unique(labels: Sequence[str]) -> list[str]:
 
 
 def check_variables(
-    given: Input, needed: Mapping[str, Mapping[str, tuple[str, ...]]], analysis: str
+    given: Input,
+    needed: Mapping[str, Mapping[str, tuple[str, ...]]],
+    analysis: str,
+    coordinates: Sequence[str] = COORDINATES,
 ) -> None:
     """Make sure that an input holds what an analysis reads.
 
@@ -108,6 +111,7 @@ def check_variables(
         given: one input.
         needed: family to variable to its dimensions, in any order.
         analysis: its name, for the message.
+        coordinates: that every one of the families must have.
 
     Raises:
         InputError: a family, a variable or a coordinate is missing.
@@ -125,7 +129,7 @@ def check_variables(
                     f"{given.label}: the family {family!r} has no variable {name!r} with the "
                     f"dimensions {', '.join(dims)}; collect it again."
                 )
-        for name in COORDINATES:
+        for name in coordinates:
             if name not in data.coords:
                 raise InputError(
                     f"{given.label}: the family {family!r} has no coordinate {name!r}; collect it "

@@ -17,23 +17,22 @@ without its skip blind to the length of x, so that J x is 0 by Euler's theorem b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from resprobe.errors import InputError
-from resprobe.quantities.block_functions import generators, map_of
+from resprobe.quantities.block_functions import BlockFunctions, generators, map_of
 from resprobe.quantities.family import sample_group
 from resprobe.quantities.quantity import Quantity
 from resprobe.quantities.spans import with_lengths
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from resprobe.blocks.block import Block, Blocks
+    from resprobe.blocks.block import Blocks
     from resprobe.blocks.intervene import Pass
     from resprobe.blocks.path import BatchNorm, Path
     from resprobe.linalg.chain import Link
@@ -113,39 +112,25 @@ TRAIN_MODE_STDERR = _stderr("_train_mode", _MODES[1][2])
 TRAIN_MODE_CONVERGED = _converged("_train_mode", _MODES[1][2])
 
 
-class InterlayerCushion:
+class InterlayerCushion(BlockFunctions):
     """Measures the family `interlayer-cushion`; see `OfFunctions`."""
 
-    sees_blocks = False
-    sees_outputs = False
-    needs_replays = False
-    needs_states = False
-    needs_functions = True
-    reestimates = False
-    counted: tuple[str, ...] = ()
+    family = "interlayer-cushion"
     samples_at_once = 8
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:
-        del model
-        self._blocks, self._classes = blocks, classes
-        self._measured = 0  # samples before this batch
+        super().__init__(model, blocks, classes)
         self._reach: list[int] | None = None
 
     def group(self) -> Group:
         """Give the layout of `/interlayer-cushion`."""
-        group = sample_group("/interlayer-cushion", self._blocks, self._classes)
+        group = sample_group(f"/{self.family}", self.blocks, self._classes)
         variables = tuple(_flagged(variable) for variable in group.variables)
-        return with_lengths(replace(group, variables=variables), len(self._blocks))
-
-    def see(self, block: Block, x: Tensor, s: Tensor, branch: Tensor) -> None:
-        """Take nothing: the functions are evaluated again."""
-
-    def see_output(self, block: Block, x: Tensor, x_out: Tensor) -> None:
-        """Take nothing."""
+        return with_lengths(replace(group, variables=variables), len(self.blocks))
 
     def try_on(self, whole: Pass) -> float:
         """Raise `InputError` if a block of the network is no function that has a derivative."""
-        for block in self._blocks:
+        for block in self.blocks:
             path = whole.path(block)
             x = path.point()
             try:
@@ -162,8 +147,8 @@ class InterlayerCushion:
         import torch
 
         if self._reach is None:
-            self._reach = [reach(whole, self._blocks, block.index) for block in self._blocks]
-        size = len(self._blocks)
+            self._reach = [reach(whole, self.blocks, block.index) for block in self.blocks]
+        size = len(self.blocks)
         found = {}
         for mode, suffix, _ in _MODES:
             shape = (len(labels), size, size)
@@ -181,11 +166,11 @@ class InterlayerCushion:
     def _spans(self, whole: Pass, mode: BatchNorm) -> Iterator[tuple[int, int, Cushions]]:
         """Give first block, length - 1 and cushions of every span that there is."""
         assert self._reach is not None
-        paths = [whole.path(block, batch_norm=mode) for block in self._blocks]
+        paths = [whole.path(block, batch_norm=mode) for block in self.blocks]
         links = [_link(path, mode) for path in paths]
         able = [mode == "recorded" or _runs_alone(path) for path in paths]
         counts = np.cumsum([0, *(mode == "recorded" or _normalises(path) for path in paths)])
-        for block, last in zip(self._blocks, self._reach, strict=True):
+        for block, last in zip(self.blocks, self._reach, strict=True):
             first = block.index
             stop = first + able[first:].index(False) if False in able[first:] else len(able)
             if stop == first:
@@ -193,24 +178,16 @@ class InterlayerCushion:
             x = paths[first].point()
             behind = min(last + 1, stop)
             chains = [(links[first:behind], range(behind - first))]
-            for end in range(last + 1, min(_end(self._blocks, first) + 1, stop)):
-                path = whole.path(block, self._blocks[end], batch_norm=mode)
+            for end in range(last + 1, min(_end(self.blocks, first) + 1, stop)):
+                path = whole.path(block, self.blocks[end], batch_norm=mode)
                 chains.append(([_link(path, mode)], range(end - first, end - first + 1)))
             for chain, lengths in chains:
                 if counts[first + lengths[-1] + 1] == counts[first]:
                     continue
-                values = cushions(chain, x, first_sample=self._measured, block=first)
+                values = cushions(chain, x, first_sample=self.measured, block=first)
                 for length, one in zip(lengths, values, strict=True):
                     if counts[first + length + 1] > counts[first]:
                         yield first, length, one
-
-    def add(self, rows: Mapping[str, NDArray[Any]]) -> None:
-        """Count the samples."""
-        self._measured += len(rows["label"])
-
-    def totals(self) -> dict[str, Any]:
-        """Give nothing."""
-        return {}
 
 
 class Cushions(NamedTuple):

@@ -13,6 +13,7 @@ from resprobe.result import Input
 from resprobe_analyses.reading import (
     check_classes,
     check_seeds,
+    check_variables,
     collected_beside,
     group_label,
     shared_images,
@@ -146,7 +147,7 @@ def read_groups(inputs: Sequence[Input]) -> tuple[Group, ...]:
             "those of two."
         )
     for given in inputs:
-        _check(given)
+        check_variables(given, {FAMILY: NEEDED}, "cushions", COORDINATES)
     images = shared_images(inputs, [FAMILY])
     spans = [collected_beside(given, INTERLAYER) for given in inputs]
     present = [data for data in spans if data is not None]
@@ -175,28 +176,6 @@ def _told_apart(groups: Sequence[Group]) -> list[Group]:
     """Give every group a label of its own."""
     labels = unique([group.label for group in groups])
     return [Group(label, group.networks) for label, group in zip(labels, groups, strict=True)]
-
-
-def _check(given: Input) -> None:
-    """Make sure that an input holds the family with all its variables and coordinates."""
-    if FAMILY not in given.families:
-        raise InputError(
-            f"{given.label} has no family {FAMILY!r}, which the analysis cushions reads; collect "
-            "it first with `resprobe collect`."
-        )
-    data = given.families[FAMILY]
-    for name, dims in NEEDED.items():
-        if name not in data or set(data[name].dims) != set(dims):
-            raise InputError(
-                f"{given.label}: the family {FAMILY!r} has no variable {name!r} with the "
-                f"dimensions {', '.join(dims)}; collect it again."
-            )
-    for name in COORDINATES:
-        if name not in data.coords:
-            raise InputError(
-                f"{given.label}: the family {FAMILY!r} has no coordinate {name!r}; collect it "
-                "again."
-            )
 
 
 def _read(given: Input, label: str, images: Integers, span_images: Integers | None) -> Network:
