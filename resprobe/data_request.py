@@ -14,6 +14,7 @@ from resprobe.errors import InputError, UnknownNameError
 from resprobe.files import real_path
 from resprobe.reference import is_reference
 from resprobe.resize import resize_arrays
+from resprobe.resolution import at_resolution
 
 # Of an image that is resized: one of twice that length each way takes hundreds of megabytes.
 _LONGEST_SIDE = 8192
@@ -31,6 +32,8 @@ class DataRequest:
         folder: of a registered data set's files.
         normalize: mean and standard deviation of each channel; None takes the data's own.
         resize: images to this size, see `resprobe.resize.plan`.
+        resolution: of a registered data set: the side to which its images were reduced for the
+            run, see `resprobe.resolution`; 0 for as stored.
         sha256: what the file of a loader must still have; "" takes it as it is.
     """
 
@@ -39,6 +42,7 @@ class DataRequest:
     normalize: Statistics | None = None
     resize: tuple[int, ...] | None = None
     sha256: str = ""
+    resolution: int = 0
 
     def table(self) -> dict[str, Any]:
         """Give what makes the request again, for the `[data]` of source.toml."""
@@ -51,6 +55,8 @@ class DataRequest:
             table["resize"] = list(self.resize)
         if self.sha256:
             table["sha256"] = self.sha256
+        if self.resolution:
+            table["resolution"] = self.resolution
         return table
 
     def _lasting_name(self) -> str:
@@ -102,7 +108,8 @@ def request_again(table: Mapping[str, Any], folder: Path | None) -> DataRequest:
     size = tuple(map(int, table.get("resize", ()))) or None
     normalize = ([float(m) for m in mean], [float(s) for s in std]) if mean else None
     sha256 = str(table.get("sha256", ""))
-    return DataRequest(table["name"], where, normalize, size, sha256)
+    resolution = int(table.get("resolution", 0))
+    return DataRequest(table["name"], where, normalize, size, sha256, resolution)
 
 
 def load_data_set(request: DataRequest) -> DataSet:
@@ -131,7 +138,7 @@ def _loaded(request: DataRequest) -> tuple[Images, str]:
     sha256 = ""
     name, path = request.name, Path(request.name)
     if name in registry.entries("datasets"):
-        images = load_images(name, "test", request.folder)
+        images = _split(request, "test")
     elif path.is_dir():
         measured, training = image_folder.splits(path)
         given = len(request.normalize[0]) if request.normalize else 1
@@ -168,7 +175,7 @@ def load_training(request: DataRequest, channels: int) -> Images:
         InputError: it brings none.
     """
     if request.name in registry.entries("datasets"):
-        return _resized(load_images(request.name, "train", request.folder), request)
+        return _resized(_split(request, "train"), request)
     path = Path(request.name)
     training = image_folder.splits(path)[1] if path.is_dir() else None
     if training is None:
@@ -191,6 +198,11 @@ def load_images(name: str, split: str, data_dir: Path | None) -> Images:
     """
     images: Images = registry.load("datasets", name)(split=split, data_dir=data_dir)
     return images
+
+
+def _split(request: DataRequest, split: str) -> Images:
+    images = load_images(request.name, split, request.folder)
+    return at_resolution(images, request.resolution, request.name)
 
 
 def normalize_of(texts: tuple[str, str] | None) -> Statistics | None:
@@ -264,9 +276,8 @@ def _standardisation(
             raise _wrong_channels(request, str(channels))
         return *request.normalize, "standardised as given with --normalize", False
     if request.name in registry.entries("datasets"):
-        train = load_images(request.name, "train", request.folder)
         return (
-            *train.standardisation(),
+            *_split(request, "train").standardisation(),
             f"standardised by the training split of {request.name}",
             False,
         )

@@ -20,6 +20,7 @@ _TABLES: dict[str, dict[str, tuple[type, str]]] = {
         "sha256": _TEXT,
         "subset": _WHOLE,
         "subset_seed": _WHOLE,
+        "resolution": _WHOLE,
         "normalize": _LIST,
         "resize": _LIST,
     },

@@ -47,7 +47,19 @@ class DataTable(_Table):
     name: str = key("digits", "a registered data set")
     dir: str = key("", "folder of the data set's files; empty: they come along or are downloaded")
     subset: int = key(0, "train on that many images, classes in proportion; 0: all", minimum=0)
-    subset_seed: int = key(0, "of the draw of the subset", minimum=0)
+    test_subset: int = key(
+        0,
+        "evaluate on that many test images while training, drawn likewise; 0: all, from which "
+        "collect draws its samples in either case",
+        minimum=0,
+    )
+    subset_seed: int = key(0, "of the draws of both subsets", minimum=0)
+    resolution: int = key(
+        0,
+        "side in pixels to which square images are reduced by averaging whole squares, before "
+        "anything else is done to them; 0: as stored",
+        minimum=0,
+    )
     augment: Literal["none", "crop", "crop-flip"] = key("none", "random crops, mirror images")
     pad: int = key(4, "pixels of zeros around a standardised image before a crop", minimum=0)
     label_noise: float = key(

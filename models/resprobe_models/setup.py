@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from resprobe.data import stratified
+from resprobe.data import Images, stratified
 from resprobe.source import choose_device
 from resprobe_models.datasets.batches import DeviceData, EpochPlan
 from resprobe_models.loop import Epoch, Tally, Training
@@ -20,7 +20,7 @@ from resprobe_models.optimizers import make_optimizer
 from resprobe_models.processes import ALONE, Processes
 from resprobe_models.recipe import ModelTable, Recipe, TrainTable
 from resprobe_models.schedule import learning_rates
-from resprobe_models.training_data import load_images, with_noise
+from resprobe_models.training_data import evaluated, load_images, with_noise
 
 ORDER, AUGMENTATION = 1, 2
 # Test images whose Jacobians are followed while training.
@@ -35,11 +35,12 @@ class Setup:
         recipe: resolved: also `in_channels` and `classes` are named.
         training: network and optimizer at step 0.
         train: training images on the device.
-        test: test images on the device.
+        test: those test images on the device that the network is evaluated on.
+        fixed: indices in the data set, and images, of those whose Jacobians are followed.
         generators: `order` and `augmentation`, on the host.
         mean: of each channel of the training images without noise, 0 to 1.
         std: likewise.
-        data_fingerprint: SHA-256 of the training images, noise included, and of the test images.
+        data_fingerprint: SHA-256 of the training images, noise included, and of all test images.
         classes: names of the classes.
     """
 
@@ -47,6 +48,7 @@ class Setup:
     training: Training
     train: DeviceData
     test: DeviceData
+    fixed: tuple[np.ndarray[Any, Any], Images]
     generators: dict[str, torch.Generator]
     mean: list[float]
     std: list[float]
@@ -69,15 +71,14 @@ class Setup:
     def fixed_samples(self) -> tuple[np.ndarray[Any, Any], torch.Tensor]:
         """Give the test images whose Jacobians are followed while training.
 
-        They are the first of the draw that `resprobe collect` measures.
+        They are the first of the draw that `resprobe collect` measures, from all test images.
 
         Returns:
             Their indices in the data set, int64, and the images as the network takes them.
         """
-        labels = self.test.labels.cpu().numpy()
-        indices = stratified(labels, min(FIXED_SAMPLES, len(labels)), 0)
-        chosen = torch.from_numpy(indices).to(self.test.labels.device)
-        return indices, self.test.standardised(self.test.pixels[chosen])
+        indices, chosen = self.fixed
+        pixels = torch.from_numpy(chosen.images).to(self.test.labels.device)
+        return indices, self.test.standardised(pixels)
 
     def provenance(self) -> dict[str, Any]:
         """Give what a reader of the results must know beside the recipe, JSON-ready."""
@@ -100,9 +101,13 @@ class Setup:
         together = f"processes: {count}, " if count > 1 else ""
         return (
             f"{parameters:,} parameters, {len(self.train):,} training and {len(self.test):,} test "
-            f"images, {self.train.labels.device}, {self.recipe.train.dtype}, "
+            f"images{self._size()}, {self.train.labels.device}, {self.recipe.train.dtype}, "
             f"{together}threads: {torch.get_num_threads()}, seed {self.recipe.train.seed}"
         )
+
+    def _size(self) -> str:
+        side = self.recipe.data.resolution
+        return f" of {side}×{side} pixels" if side else ""
 
 
 def make_setup(recipe: Recipe, processes: Processes = ALONE) -> Setup:
@@ -138,7 +143,8 @@ def make_setup(recipe: Recipe, processes: Processes = ALONE) -> Setup:
         recipe=recipe,
         training=_training(recipe, device, processes, on_device.steps(recipe.train.batch_size)),
         train=on_device,
-        test=DeviceData(test, **data),
+        test=DeviceData(evaluated(test, recipe.data), **data),
+        fixed=_fixed(test),
         generators=generators(recipe.train.seed),
         mean=mean,
         std=std,
@@ -157,6 +163,11 @@ def generators(seed: int) -> dict[str, torch.Generator]:
         state = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint32)
         made[name] = torch.Generator().manual_seed(int(state[0]))
     return made
+
+
+def _fixed(test: Images) -> tuple[np.ndarray[Any, Any], Images]:
+    indices = stratified(test.labels, min(FIXED_SAMPLES, len(test)), 0)
+    return indices, test.take(indices)
 
 
 def _training(

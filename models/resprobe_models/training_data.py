@@ -1,4 +1,4 @@
-"""What a recipe trains on: the images of `[data]`, fewer of them, and noise on them."""
+"""What a recipe trains and evaluates on: the images of `[data]`, fewer, smaller, with noise."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from pathlib import Path
 from resprobe import registry
 from resprobe.data import Images, stratified
 from resprobe.errors import InputError
+from resprobe.resolution import at_resolution
 from resprobe_models.datasets.noise import add_gaussian, mosaic, replace_labels
 from resprobe_models.recipe import DataTable
 
 
 def load_images(table: DataTable) -> tuple[Images, Images]:
-    """Load training and test images as `[data]` says, without noise.
+    """Load the training images that `[data]` asks for, without noise, and all test images.
 
     Raises:
         InputError: the files are not there, the subset is larger than the set, or the samples
-            can't be augmented.
+            can't be augmented or reduced.
         UnknownNameError: the data set is not registered.
     """
     load = registry.load("datasets", table.name)
@@ -29,14 +30,33 @@ def load_images(table: DataTable) -> tuple[Images, Images]:
             f"data.augment = {table.augment!r} is for images, but the samples of {table.name} have "
             f"the shape {train.images.shape[1:]}: leave it out."
         )
-    if table.subset:
-        if table.subset > len(train):
-            raise InputError(
-                f"data.subset = {table.subset}: {table.name} has {len(train):,} training images; "
-                "give that or less, or 0 for all."
-            )
-        train = train.take(stratified(train.labels, table.subset, table.subset_seed))
+    train = _subset(train, "subset", table.subset, table, "training")
+    train, test = (at_resolution(images, table.resolution, table.name) for images in (train, test))
     return train, test
+
+
+def evaluated(test: Images, table: DataTable) -> Images:
+    """Give the test images that a network is evaluated on while it trains.
+
+    Args:
+        test: all test images.
+        table: says how many.
+
+    Raises:
+        InputError: there are not so many.
+    """
+    return _subset(test, "test_subset", table.test_subset, table, "test")
+
+
+def _subset(images: Images, key: str, count: int, table: DataTable, kind: str) -> Images:
+    if not count:
+        return images
+    if count > len(images):
+        raise InputError(
+            f"data.{key} = {count}: {table.name} has {len(images):,} {kind} images; give that or "
+            "less, or 0 for all."
+        )
+    return images.take(stratified(images.labels, count, table.subset_seed))
 
 
 def with_noise(train: Images, table: DataTable, std: Sequence[float], seed: int) -> Images:

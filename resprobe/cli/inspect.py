@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,16 @@ _MOST_NUMBERS = 10**8
 # Additions that are named where many were refused for one reason; --json has all.
 _SHOWN = 3
 
+# What is said in words of a run's `[data]`, where it is asked for; --json has all.
+_DATA_KEYS = (
+    "name",
+    "subset",
+    "test_subset",
+    "resolution",
+    "augment",
+    "label_noise",
+    "input_noise",
+)
 _COLUMNS = ("block", "stage", "skip", "activation", "scale", "elements")
 _MODEL_COLUMNS = ("block", "stage", "index", "skip", "activation", "scale", "input", "output")
 
@@ -172,14 +183,26 @@ def _inspect_input(path: Path, as_json: bool) -> None:
         )
         if "block" in dataset.dims and not rows:
             rows = _block_rows(dataset)
+    data = _data_table(tree)
     lines = [str(path)]
+    if asked := [f"{key} = {data[key]}" for key in _DATA_KEYS if data.get(key)]:
+        lines.append(f"  data: {', '.join(asked)}")
     lines += [f"  {g['group']}: {g['rows']}, {g['status']}" for g in groups]
     lines += [f"  {sentence}" for sentence in _errors(tree)]
     lines += _table(rows)
     if not groups:
         lines.append("  nothing is recorded or collected yet")
-    document = {"input": str(path), "groups": groups, "blocks": rows}
+    document = {"input": str(path), "data": data, "groups": groups, "blocks": rows}
     emit(as_json, document, "\n".join(lines))
+
+
+def _data_table(tree: xr.DataTree) -> dict[str, Any]:
+    """Give `[data]` of the recipe that a run was trained by, empty where there is none."""
+    try:
+        table = tomllib.loads(tree.attrs.get("recipe", "")).get("data", {})
+    except (ValueError, TypeError, RecursionError):
+        return {}  # a foreign file's attribute of that name
+    return table if isinstance(table, dict) else {}
 
 
 def _errors(tree: xr.DataTree) -> Iterable[str]:

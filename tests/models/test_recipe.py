@@ -169,6 +169,8 @@ class TestOverrides:
             ('schedule.milestones=["80"]', "neither a fraction of the run (0.5) nor a number"),
             ("data.augment=flip", "unknown data.augment 'flip': did you mean crop-flip"),
             ("data.subset=-1", "data.subset = -1: expected 0 or more"),
+            ("data.test_subset=-1", "data.test_subset = -1: expected 0 or more"),
+            ("data.resolution=2.5", "data.resolution = 2.5: expected a whole number"),
             ("record.every=-1", "record.every = -1: expected 0 or more"),
             ("record.jacobian_every=-1", "record.jacobian_every = -1: expected 0 or more"),
             ("checkpoint.every_epochs=x", "checkpoint.every_epochs = 'x': expected a whole"),
