@@ -127,7 +127,7 @@ def _told(run: Path) -> str:
     """Say how a run's training ended, from what it recorded."""
     import resprobe
 
-    tree = resprobe.open(run)
+    tree = resprobe.open(run / "training.h5")
     epochs = tree["training/epoch"].to_dataset()
     last = epochs.isel(epoch=-1)
     ended = {

@@ -16,7 +16,7 @@ from resprobe.run_recipe import read_run_recipe, recipe_path
 from resprobe.store.check_file import examine, leaf_groups
 from resprobe.store.hdf5 import FLUSH, hdf5, require_ours
 from resprobe.store.lock import LOCK, is_locked
-from resprobe.store.reader import is_run, recorded_in, run_files
+from resprobe.store.reader import is_run, is_sweep, recorded_in, run_files, runs_of_sweep
 from resprobe.store.schema import STATUS
 
 
@@ -36,13 +36,18 @@ class Report:
 
 
 def check(path: Path) -> Report:
-    """Check a run directory or a file.
+    """Check a run directory, all runs of a sweep, or a file.
 
     Raises:
         InputError: it is no run directory; or a file that is not HDF5 or not resprobe's.
     """
     report = Report()
     if path.is_dir():
+        if is_sweep(path):
+            for run in (run for runs in runs_of_sweep(path) for run in runs):
+                if is_run(run):  # else it was made but not begun
+                    _check_run(run, report)
+            return report
         if not is_run(path):
             raise InputError(
                 f"{path} is no run directory (it holds neither recipe.toml nor source.toml); give "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import h5py
 
+from resprobe import checkpoints
 from resprobe.errors import InputError
 from resprobe.files import real_path
 from resprobe.run_recipe import read_run_recipe
@@ -47,6 +49,27 @@ def open(path: str | Path) -> xr.DataTree:  # noqa: A001 - `resprobe.open` by co
 def is_run(path: Path) -> bool:
     """Whether a directory is a run: it holds a resolved recipe or source."""
     return (path / "recipe.toml").exists() or (path / "source.toml").exists()
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a directory is that of `resprobe sweep`, which holds runs."""
+    return (path / "sweep.toml").exists() and (path / "runs").is_dir()
+
+
+def runs_of_sweep(path: Path) -> tuple[list[Path], list[Path]]:
+    """Give the runs of a sweep that were trained to their end, and the others, by name."""
+    runs = sorted(run for run in (path / "runs").iterdir() if run.is_dir())
+    trained = [run for run in runs if is_run(run) and _is_trained(run)]
+    return trained, [run for run in runs if run not in trained]
+
+
+def _is_trained(run: Path) -> bool:
+    """Whether the last checkpoint of a run is that of its end; a diverged run has none."""
+    known = checkpoints.steps(run)
+    try:
+        return bool(known) and checkpoints.read_info(run, known[-1]).get("status") in ENDED
+    except InputError:
+        return False
 
 
 def enclosing_run(path: Path) -> Path | None:
@@ -119,8 +142,14 @@ def family(tree: xr.DataTree, name: str) -> tuple[int | None, xr.Dataset] | None
 
 
 def recorded_in(folder: Path) -> str:
-    """Name the file of a Recorder in a folder that is no run, for a message."""
+    """Name what else is there in a folder that is no run, for a message.
+
+    That is the file of a Recorder, or a run of a sweep.
+    """
     file = folder / "training.h5"
+    if is_sweep(folder):
+        runs = next(iter(runs_of_sweep(folder)[0]), folder / "runs" / "…")
+        return f", or one of the runs of this sweep, such as {runs}"
     return f", or the file that was recorded in it, {file}" if file.exists() else ""
 
 
@@ -240,10 +269,13 @@ def _load_groups(path: Path, content: bytes | None = None) -> dict[str, xr.Datas
 def _open_groups(path: Path, content: bytes | None) -> dict[str, xr.Dataset]:
     import xarray as xr
 
+    from resprobe.store import lazy
+
+    with contextlib.suppress(lazy.OtherFormError):
+        return lazy.open_groups(path if content is None else io.BytesIO(content))
     if content is not None:
         return xr.open_groups(io.BytesIO(content), engine="h5netcdf", phony_dims="access")
-    # HDF5 refuses to open one file twice in a process with and without its lock. It is opened as
-    # plain xarray does, so that both can be used side by side; else as whoever has it open.
+    # With or without the lock as in `lazy`.
     try:
         return xr.open_groups(path, engine="h5netcdf", phony_dims="access")
     except OSError as error:

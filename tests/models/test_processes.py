@@ -111,16 +111,45 @@ class TestTwoProcesses:
         assert attributes["block_statistics"] == "of the share of the first of 2 processes"
 
 
-def test_the_gradient_is_the_mean_over_the_whole_batch(tiny, tmp_path):
-    """One step of rate 1 from the same weights: what the weights moved by is the gradient."""
-    settings = (*EXACT, "data.subset=31", "train.epochs=1", "checkpoint.initial=true")
-    recipe = tiny(*settings)
-    train(recipe, tmp_path / "one")
-    outcomes = together(recipe_file(recipe, tmp_path), "-o", str(tmp_path / "two"), "--quiet")
+IN_TURN = """
+import sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from resprobe_models.recipe import load_recipe
+from resprobe_models.train import train
+
+for folder in map(Path, sys.argv[1:]):
+    train(load_recipe(folder / "recipe.toml"), folder / "two")
+"""
+
+
+@pytest.fixture(scope="module")
+def in_turn(tiny, tmp_path_factory):
+    """Four trainings by the same two processes, one after the other; recipes and folders."""
+    one_step = ("data.subset=31", "train.epochs=1", "checkpoint.initial=true")
+    again = tiny("train.epochs=1", "data.subset=64")  # whatever device there is
+    recipes = {
+        "gradient": tiny(*EXACT, *one_step),
+        "statistics": tiny(*one_step, "train.device=cpu", "train.dtype=float64"),
+        "first": again,
+        "second": again,
+    }
+    folders = {name: tmp_path_factory.mktemp(name) for name in recipes}
+    for name, recipe in recipes.items():
+        recipe_file(recipe, folders[name])
+    outcomes = together(*map(str, folders.values()), program=["-c", IN_TURN])
     assert [code for _, _, code in outcomes] == [0, 0], outcomes
+    return recipes, folders
+
+
+def test_the_gradient_is_the_mean_over_the_whole_batch(in_turn, tmp_path):
+    """One step of rate 1 from the same weights: what the weights moved by is the gradient."""
+    recipes, folders = in_turn
+    train(recipes["gradient"], tmp_path / "one")
     moved = []
-    for name in ("one", "two"):
-        folder = tmp_path / name / "checkpoints"
+    for run in (tmp_path / "one", folders["gradient"] / "two"):
+        folder = run / "checkpoints"
         first = load_file(folder / "step-00000000.safetensors")
         last = load_file(folder / "step-00000001.safetensors")
         moved.append({key: first[key] - last[key] for key in first})
@@ -130,14 +159,9 @@ def test_the_gradient_is_the_mean_over_the_whole_batch(tiny, tmp_path):
         assert (moved[1][key] - value).abs().max().item() <= 1e-6 * largest
 
 
-def test_batch_statistics_are_those_of_the_shares_averaged(tiny, tmp_path):
+def test_batch_statistics_are_those_of_the_shares_averaged(in_turn):
     """After one step: momentum times the mean over the shares of what the stem sees of each."""
-    recipe = tiny(
-        "data.subset=31", "train.epochs=1", "train.device=cpu", "checkpoint.initial=true",
-        "train.dtype=float64",
-    )  # fmt: skip
-    outcomes = together(recipe_file(recipe, tmp_path), "-o", str(tmp_path / "run"))
-    assert [code for _, _, code in outcomes] == [0, 0], outcomes
+    recipe, folder = (found["statistics"] for found in in_turn)
     alone = setup.make_setup(recipe)
     (images, _), *rest = alone.train.epoch(alone.draw_epoch().plan, 32, pad=recipe.data.pad)
     assert not rest
@@ -147,7 +171,7 @@ def test_batch_statistics_are_those_of_the_shares_averaged(tiny, tmp_path):
     assert [len(share) for share in shares] == [16, 15]
     mean = sum(len(share) / 31 * share.mean((0, 2, 3)) for share in shares)
     variance = sum(len(share) / 31 * share.var((0, 2, 3)) for share in shares)
-    state = weights(tmp_path / "run")
+    state = weights(folder / "two")
     names = [name for name in state if name.startswith("stem") and name.endswith("running_mean")]
     assert len(names) == 1
     torch.testing.assert_close(state[names[0]], 0.1 * mean, rtol=1e-9, atol=1e-12)
@@ -173,25 +197,8 @@ def test_a_number_of_processes_that_is_none_is_refused(tiny, tmp_path, monkeypat
     assert train(tiny(), tmp_path / "run").status == "finished"
 
 
-TWICE = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-from resprobe_models.recipe import load_recipe
-from resprobe_models.train import train
-
-recipe, folder = load_recipe(Path(sys.argv[1])), Path(sys.argv[2])
-for name in ("first", "second"):
-    train(recipe, folder / name)
-"""
-
-
-def test_a_process_can_train_again(tiny, tmp_path):
-    recipe = tiny("train.epochs=1", "data.subset=64")  # whatever device there is
-    outcomes = together(recipe_file(recipe, tmp_path), str(tmp_path), program=["-c", TWICE])
-    assert [code for _, _, code in outcomes] == [0, 0], outcomes
-    first, second = weights(tmp_path / "first"), weights(tmp_path / "second")
+def test_a_process_can_train_again(in_turn):
+    first, second = (weights(in_turn[1][name] / "two") for name in ("first", "second"))
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 

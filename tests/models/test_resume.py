@@ -73,7 +73,8 @@ class TestResume:
     def test_jacobians_are_followed_through_an_interruption(
         self, tiny, tmp_path, same_weights, interrupt
     ):
-        recipe = tiny("train.epochs=2", "record.every=2", "model.width_factor=0.25")
+        small = ("model.width_factor=0.25", "data.resolution=8")
+        recipe = tiny("train.epochs=2", "record.every=2", *small)
         followed = apply_overrides(recipe, ["record.jacobian_every=8"])
         train(recipe, tmp_path / "plain")
         train(followed, tmp_path / "whole")

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import conftest
+import dask.distributed
+import rich.progress
+import sklearn.datasets
 import torch
 import torch._dynamo
 import xarray as xr
@@ -17,7 +20,8 @@ from resprobe import session as module
 from resprobe.cli.main import resprobe_command
 from resprobe.store.writer import Writer
 
-IMPORTED_FOR_THE_FORKS = (torch._dynamo, xr, trainer)
+# What the commands import on their way; else every fork of the server would do it again.
+IMPORTED_FOR_THE_FORKS = (torch._dynamo, xr, trainer, dask, rich, sklearn)
 torch.set_num_threads(1)
 
 Promise = Callable[[Any], None]

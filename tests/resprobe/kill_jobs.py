@@ -7,7 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dask.array
+import dask.distributed
+import h5netcdf
 import numpy as np
+import scipy.io
 import stored
 import xarray as xr
 
@@ -17,7 +21,8 @@ from resprobe.store.reader import read_file
 from resprobe.store.writer import Writer
 
 Promise = Callable[[Any], None]
-IMPORTED_FOR_THE_FORKS = (xr,)
+# What reading and exporting import on their way; else every fork would do it again.
+IMPORTED_FOR_THE_FORKS = (xr, dask, h5netcdf, scipy)
 GROUPS = (stored.LINES, replace(stored.ENDS, path="/ends"))
 # One chunk a row: the indexes of the chunks split at the 65th row and again after the 128th.
 ROWS, BATCH, EVERY = 135, 9, 45
