@@ -81,7 +81,7 @@ def cifar_resnet(
         )
     network = CifarResNet(
         blocks_per_stage=(depth - 2) // 6,
-        widths=_widths(width_factor),
+        widths=stage_widths(width_factor),
         h=h,
         post_activation=activation == "post",
         stem_activated=activation == "post" or reading == "B",
@@ -245,7 +245,12 @@ def _initialise(network: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def _widths(factor: float) -> tuple[int, ...]:
+def stage_widths(factor: float) -> tuple[int, ...]:
+    """Give the widths of the three stages times `factor`.
+
+    Raises:
+        InputError: one of them is no whole number of 1 or more.
+    """
     widths = [width * factor for width in STAGE_WIDTHS]
     if not all(math.isfinite(width) and width >= 1 and width == int(width) for width in widths):
         raise InputError(
