@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from resprobe_analyses.estimates import Estimate
 from resprobe_analyses.norm_vs_depth import ANALYSIS, analyze
-from resprobe_analyses.norm_vs_depth.rule import (
+from resprobe_analyses.norm_vs_depth.rule import outcome
+from resprobe_analyses.norm_vs_depth.tables import complete_table
+from resprobe_analyses.statistics import power_laws
+from resprobe_analyses.studies.criteria import (
     CONTRADICTED,
     NOT_ATTEMPTED,
     REPRODUCED,
     UNDECIDED,
-    outcome,
 )
-from resprobe_analyses.norm_vs_depth.tables import complete_table
-from resprobe_analyses.statistics.powers import power_laws
 from scipy import stats
 
 NOISE = (-0.06, 0.02, 0.05, -0.03, 0.01)

@@ -8,22 +8,15 @@ from __future__ import annotations
 import numpy as np
 
 from resprobe_analyses.estimates import Estimate
+from resprobe_analyses.studies.criteria import NOT_ATTEMPTED, Band
 
 CLAIMED = -1.0
-LOWEST, HIGHEST = -1.25, -0.75
+BAND = Band(low=-1.25, high=-0.75, claimed=CLAIMED)
 MINIMUM_DEPTHS = 5
 
-REPRODUCED = "reproduced at small scale"
-CONTRADICTED = "contradicted"
-UNDECIDED = "undecided"
-NOT_ATTEMPTED = "not attempted at this scale"
-
 RULE = (
-    f"exponent of γ against the number of blocks, one slope per seed, 95 % Student t interval over "
-    f"seeds: {REPRODUCED} if the interval lies inside [{LOWEST}, {HIGHEST}]; {CONTRADICTED} if it "
-    f"leaves out {CLAIMED:g} and lies outside [{LOWEST}, {HIGHEST}]; else {UNDECIDED}. It takes at "
-    f"least {MINIMUM_DEPTHS} depths and 5 seeds, all trained to the same training loss; else "
-    f"{NOT_ATTEMPTED}"
+    f"exponent of γ against the number of blocks, one slope per seed, {BAND.rule} and "
+    f"{MINIMUM_DEPTHS} depths, all trained to the same training loss; with less {NOT_ATTEMPTED}"
 )
 
 
@@ -39,9 +32,4 @@ def outcome(exponent: Estimate | None, failures: tuple[str, ...]) -> str:
     """
     if exponent is None or failures or not np.isfinite(exponent.low):
         return NOT_ATTEMPTED
-    low, high = float(exponent.low), float(exponent.high)
-    if low >= LOWEST and high <= HIGHEST:
-        return REPRODUCED
-    if high < LOWEST or low > HIGHEST:
-        return CONTRADICTED
-    return UNDECIDED
+    return str(BAND.outcome(exponent.low, exponent.high))

@@ -13,8 +13,7 @@ from resprobe_analyses.norm_vs_depth.networks import Network, Norms
 from resprobe_analyses.norm_vs_depth.rule import MINIMUM_DEPTHS, outcome
 from resprobe_analyses.norm_vs_depth.tables import Cell, complete_table
 from resprobe_analyses.reading import Flags
-from resprobe_analyses.statistics import MINIMUM_SEEDS, student_interval
-from resprobe_analyses.statistics.powers import power_laws
+from resprobe_analyses.statistics import MINIMUM_SEEDS, power_laws, student_interval
 
 Floats = npt.NDArray[np.float64]
 

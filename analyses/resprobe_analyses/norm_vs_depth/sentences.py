@@ -10,7 +10,7 @@ from resprobe_analyses import wording
 from resprobe_analyses.norm_vs_depth import words
 from resprobe_analyses.norm_vs_depth.curves import UNTRAINED, Curve
 from resprobe_analyses.norm_vs_depth.networks import Network, Norms
-from resprobe_analyses.norm_vs_depth.rule import CLAIMED, NOT_ATTEMPTED
+from resprobe_analyses.norm_vs_depth.rule import CLAIMED
 from resprobe_analyses.norm_vs_depth.scaling import (
     ALL,
     LATER,
@@ -19,6 +19,7 @@ from resprobe_analyses.norm_vs_depth.scaling import (
     PowerLaw,
     Scaling,
 )
+from resprobe_analyses.studies.criteria import NOT_ATTEMPTED
 
 COLLECT = "`resprobe collect RUN --checkpoint all`"
 EXPECTED = wording.signed_number(CLAIMED, 0)

@@ -205,18 +205,18 @@ def correlation_interval(
     return low, high
 
 
-def fisher_z(value: float, items: int) -> float:
-    """Give Fisher's z of a rank correlation over `items` items, kept finite at ±1.
+def fisher_z(value: npt.ArrayLike, items: int) -> Floats:
+    """Give Fisher's z of rank correlations over `items` items, kept finite at ±1.
 
     Args:
-        value: correlation in [−1, 1].
+        value: correlations in [−1, 1], any shape.
         items: number of items n; |value| is cut to 1 − 6/(n³ − n), half a step of Spearman's.
 
     Returns:
-        `artanh(value)`.
+        `artanh(value)`, shaped like `value`.
     """
     limit = 1 - 6 / (max(items, 3) ** 3 - max(items, 3))
-    return float(np.arctanh(np.clip(value, -limit, limit)))
+    return np.arctanh(np.clip(np.asarray(value, dtype=np.float64), -limit, limit))
 
 
 def fisher_mean(values: npt.ArrayLike, items: int) -> Floats:
@@ -229,6 +229,4 @@ def fisher_mean(values: npt.ArrayLike, items: int) -> Floats:
     Returns:
         `tanh(mean(artanh(values)))` over the first axis, shape () or (draw,).
     """
-    limit = 1 - 6 / (max(items, 3) ** 3 - max(items, 3))
-    clipped = np.clip(np.asarray(values, dtype=np.float64), -limit, limit)
-    return np.asarray(np.tanh(np.arctanh(clipped).mean(axis=0)))
+    return np.asarray(np.tanh(fisher_z(values, items).mean(axis=0)))

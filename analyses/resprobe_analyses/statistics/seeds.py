@@ -37,7 +37,7 @@ def student_interval(
     seeds = array.shape[0] if array.ndim else 0
     if seeds < MINIMUM_SEEDS:
         return None
-    mean, error = _mean_and_error(array)
+    mean, error = mean_and_error(array)
     half = stats.t.ppf(0.5 + level / 2, seeds - 1) * np.where(error > 0, error, np.nan)
     return mean, np.asarray(mean - half), np.asarray(mean + half)
 
@@ -56,12 +56,13 @@ def student_p(values: npt.ArrayLike) -> Floats | None:
     seeds = array.shape[0] if array.ndim else 0
     if seeds < MINIMUM_SEEDS:
         return None
-    mean, error = _mean_and_error(array)
+    mean, error = mean_and_error(array)
     ratio = np.divide(np.abs(mean), error, out=np.zeros_like(mean), where=error > 0)
     return np.asarray(2 * stats.t.sf(ratio, seeds - 1), dtype=np.float64)
 
 
-def _mean_and_error(array: Floats) -> tuple[Floats, Floats]:
+def mean_and_error(array: Floats) -> tuple[Floats, Floats]:
+    """Give the mean over the first axis and its standard error, 0 where all values are equal."""
     mean = np.asarray(array.mean(axis=0))
     error = np.asarray(array.std(axis=0, ddof=1) / np.sqrt(array.shape[0]))
     # equal numbers may differ from their own mean by rounding
