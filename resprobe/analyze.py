@@ -14,7 +14,7 @@ from resprobe.errors import InputError, UnknownNameError
 from resprobe.files import real_path
 from resprobe.reference import quoted
 from resprobe.result import Analysis, Input, Result
-from resprobe.store.reader import enclosing_run, grouping, is_run
+from resprobe.store.reader import enclosing_run, grouping, is_run, is_sweep, runs_of_sweep
 from resprobe.store.reader import open as open_tree
 
 if TYPE_CHECKING:
@@ -60,14 +60,17 @@ def analyze(
     out: Path | None,
     *,
     collector: Collector,
+    tell: Callable[[str], None],
 ) -> tuple[list[Written], list[str]]:
     """Run one analysis, or every one whose families are there, and write the results.
 
     Args:
         name: of the analysis; None for all that the data allow.
-        inputs: run directories or files.
+        inputs: run directories or files; the directory of a sweep stands for those of its runs
+            that were trained to their end.
         out: where to write; by default beside a single input, or `./NAME/` for several.
         collector: called for a run that lacks a family of a named analysis.
+        tell: gets sentences on runs of a sweep that are left out.
 
     Returns:
         What was written, and one sentence for each analysis that lacks data or, with no name
@@ -77,14 +80,13 @@ def analyze(
         InputError: an input is damaged, lacks what a named analysis needs and can't collect, or is
             refused by the named analysis or by every one that there are data for.
     """
+    given, inputs = inputs, _without_sweeps(inputs, tell)
     _refuse_twice(inputs)
-    _refuse_no_folder(out if out is not None else _folder(name or "", inputs))
+    _refuse_no_folder(out if out is not None else _folder(name or "", given))
     if name is not None:
         analysis: Analysis = registry.load("analyses", name)
-        for path in inputs:
-            _complete(path, analysis, collector)
-        trees = [open_tree(path) for path in inputs]
-        return [_written(_result(analysis, inputs, trees), analysis, inputs, out)], []
+        trees = [_complete(path, analysis, collector) for path in inputs]
+        return [_written(_result(analysis, inputs, trees), analysis, given, out)], []
     trees = [open_tree(path) for path in inputs]
     written, lacking, refused = [], [], []
     for offered in registry.entries("analyses"):
@@ -106,10 +108,30 @@ def analyze(
                 refused.append(error)
                 lacking.append(f"{offered}: {error}")
             else:
-                written.append(_written(result, analysis, inputs, folder))
+                written.append(_written(result, analysis, given, folder))
     if refused and not written:
         raise refused[0]
     return written, lacking
+
+
+def _without_sweeps(inputs: Sequence[Path], tell: Callable[[str], None]) -> list[Path]:
+    """Put the runs of a sweep that were trained to their end in its place."""
+    found: list[Path] = []
+    for path in inputs:
+        if not (path.is_dir() and is_sweep(path)):
+            found.append(path)
+            continue
+        trained, others = runs_of_sweep(path)
+        if not trained:
+            raise InputError(
+                f"no run of the sweep {path} is trained to its end; `resprobe sweep` goes on with "
+                "them."
+            )
+        if others:
+            names = ", ".join(run.name for run in others)
+            tell(f"{path}: left out, because not trained to the end: {names}")
+        found += trained
+    return found
 
 
 def _refuse_twice(inputs: Sequence[Path]) -> None:
@@ -248,17 +270,17 @@ def _folder(name: str, inputs: Sequence[Path]) -> Path:
     return inputs[0].with_name(f"{inputs[0].stem}.analyses") / name
 
 
-def _complete(path: Path, analysis: Analysis, collector: Collector) -> None:
-    """Collect what a named analysis lacks, where model and data are at hand."""
+def _complete(path: Path, analysis: Analysis, collector: Collector) -> xr.DataTree:
+    """Give an input; what a named analysis lacks is collected first, where it can be."""
     tree = open_tree(path)
     absent = _absent(tree, analysis.families)
     useful = _absent(tree, (*analysis.families, *analysis.also))
-    tree.close()
     from resprobe.source import code_of
 
     at_hand = path.is_dir() and is_run(path)
     if not useful or not (absent or (at_hand and not code_of(path))):
-        return
+        return tree
+    tree.close()
     if not at_hand:
         raise InputError(
             f"{path} lacks {' and '.join(absent)}, which {analysis.name} needs: "
@@ -277,6 +299,7 @@ def _complete(path: Path, analysis: Analysis, collector: Collector) -> None:
         named = [next(q.name for q in of_family(family) if q.measured_by) for family in families]
         if named:
             collector(path, tuple(named), needed)
+    return open_tree(path)
 
 
 def _absent(tree: xr.DataTree, families: Sequence[str]) -> list[str]:

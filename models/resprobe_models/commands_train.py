@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--device", help="auto, cpu, cuda, cuda:1, … (train.device).")
 @click.option("--resume", is_flag=True, help="Continue the run from its last checkpoint.")
 @click.option("--overwrite", is_flag=True, help="Replace the run that is there.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved recipe and stop.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.option("--quiet", is_flag=True, help="No progress and no log on stderr.")
 def train(  # noqa: PLR0917  # click passes every option by name
@@ -52,6 +53,7 @@ def train(  # noqa: PLR0917  # click passes every option by name
     device: str | None,
     resume: bool,
     overwrite: bool,
+    dry_run: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -66,8 +68,7 @@ def train(  # noqa: PLR0917  # click passes every option by name
         resprobe train resnet-20-cifar10 --data-dir data --set train.epochs=5 -o r20
     """
     from resprobe_models.progress import make_progress
-    from resprobe_models.recipe import apply_overrides, load_recipe
-    from resprobe_models.train import train as run_training
+    from resprobe_models.recipe import apply_overrides, load_recipe, to_toml
 
     chosen = {"train.seed": seed, "train.device": device}
     extra = [f"{name}={value}" for name, value in chosen.items() if value is not None]
@@ -76,6 +77,11 @@ def train(  # noqa: PLR0917  # click passes every option by name
         # commands start elsewhere.
         extra.append(f"data.dir={json.dumps(str(real_path(data_dir)), ensure_ascii=False)}")
     resolved = apply_overrides(load_recipe(recipe), [*overrides, *extra])
+    if dry_run:
+        click.echo(json.dumps(resolved.tables(), indent=2) if as_json else to_toml(resolved))
+        return
+    from resprobe_models.train import train as run_training
+
     outcome = run_training(
         resolved,
         run,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -29,12 +30,13 @@ def analyze(
     NAME is an analysis ('resprobe list analyses'); without it every analysis is run whose data
     are there. One input is written beside itself, several to -o or ./NAME/. Several runs of one
     recipe with other seeds are pooled, two recipes compared, a plain net is its residual one's
-    contrast.
+    contrast. The directory of a sweep stands for all its finished runs.
 
     \b
     Example:
         resprobe analyze r20
         resprobe analyze lesion h1-seed0 h1-seed1 plain-seed0 -o lesion
+        resprobe analyze norm-vs-depth depths
     """
     from resprobe.analyze import analyze as run
     from resprobe.analyze import split_words
@@ -56,7 +58,8 @@ def analyze(
                 raise
             say(f"left out: {error}", quiet=quiet)
 
-    written, lacking = run(name, inputs, out, collector=collect)
+    tell = partial(say, quiet=quiet)
+    written, lacking = run(name, inputs, out, collector=collect, tell=tell)
     lines = []
     for item in written:
         lines += [item.result.summary.rstrip(), f"{item.name}: {item.folder}"]

@@ -13,7 +13,18 @@ from resprobe import registry
 from resprobe.errors import InputError, ResprobeError, UnknownNameError
 
 # The order of the data flow; commands of other packages follow by name.
-_ORDER = ("train", "collect", "analyze", "inspect", "list", "check", "export", "demo")
+_ORDER = (
+    "train",
+    "sweep",
+    "collect",
+    "analyze",
+    "reproduce",
+    "inspect",
+    "list",
+    "check",
+    "export",
+    "demo",
+)
 
 
 class _Failed(click.ClickException):

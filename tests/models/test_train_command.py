@@ -63,6 +63,14 @@ class TestCommand:
         assert result.stderr == ""
         assert tomllib.loads((run / "recipe.toml").read_text())["train"]["seed"] == 2
 
+    def test_a_dry_run_prints_the_recipe_and_writes_nothing(self, invoke, tmp_path):
+        words = ("resnet-20-digits", "-o", tmp_path / "r", *self.small, "--dry-run")
+        tables = json.loads(invoke(*words, "--json").stdout)
+        assert tables["model"]["depth"] == 8
+        assert tomllib.loads(invoke(*words).stdout) == tables
+        assert not (tmp_path / "r").exists()
+        assert invoke(*words, "--set", "train.epoch=1").exit_code != 0
+
     def test_json_is_one_document_and_alone_on_stdout(self, invoke, tmp_path):
         result = invoke(
             "resnet-20-digits", "-o", tmp_path / "r", *self.small, "--json",
