@@ -1,8 +1,8 @@
 """Lesions: what happens to the test error when the branch of one block is dropped.
 
 `networks` and `sweeps` read what was collected, `effects`, `contrasts` and `curves` compute on
-arrays, `labelled` and `labelled_curves` name the numbers, `findings` and `sentences` say them,
-`figures` draws them.
+arrays, `labelled`, `labelled_curves` and `each_network` name the numbers, `findings` and
+`sentences` say them, `figures` draws them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ def analyze(inputs: Sequence[Input]) -> Result:
 
     Returns:
         Dataset with dimensions `network`, `block`, `group`, `predictor`, `contrast` and `bound`,
-        and with several blocks `curve`, `level`, `shuffle`, `shuffle_level` and `trial`; the
-        figures `blocks`, `ranking`, `multi` and `shuffle`; the verdict; the sentences.
+        and with several blocks `curve`, `level`, `shuffle`, `shuffle_level` and `trial`, by network
+        `swap_count` and `swapped_stage`; the figures `blocks`, `ranking`, `multi` and `shuffle`;
+        the verdict; the sentences.
 
     Raises:
         InputError: no inputs, a family or variable that is missing, no images in common,
@@ -35,6 +36,7 @@ def analyze(inputs: Sequence[Input]) -> Result:
     # seaborn and scipy load when the analysis runs, not when it is listed
     from resprobe_analyses.lesion.contrasts import contrasts
     from resprobe_analyses.lesion.curves import curves
+    from resprobe_analyses.lesion.each_network import with_each_network
     from resprobe_analyses.lesion.effects import effects
     from resprobe_analyses.lesion.figures import figures
     from resprobe_analyses.lesion.findings import verdict
@@ -48,9 +50,10 @@ def analyze(inputs: Sequence[Input]) -> Result:
     found = effects(groups)
     compared = contrasts(found)
     labels = unique([given.label for given in inputs])
-    several = curves(dict(zip(labels, inputs, strict=True)), found)
+    by_label = dict(zip(labels, inputs, strict=True))
+    several = curves(by_label, found)
     return Result(
-        dataset=with_curves(dataset(found, compared), several),
+        dataset=with_each_network(with_curves(dataset(found, compared), several), by_label, groups),
         figures=figures(found, several),
         verdict=verdict(found, compared, several),
         summary=summary(found, compared, several),
