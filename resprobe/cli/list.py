@@ -54,12 +54,25 @@ def _rows(kind: str) -> list[dict[str, Any]]:
         ]
     if kind == "analyses":
         return [{"name": n, "meaning": registry.load(kind, n).meaning} for n in names]
+    if kind == "studies":
+        return [_study(name) for name in names]
     if kind == "datasets":
         return [
             {"name": n, "object": target, "meaning": _first_line(registry.load(kind, n))}
             for n, target in names.items()
         ]
     return [{"name": name, "object": target} for name, target in names.items()]
+
+
+def _study(name: str) -> dict[str, Any]:
+    study = registry.load("studies", name)
+    return {
+        "name": name,
+        "version": study.version,
+        "meaning": study.claim,
+        "source": study.source,
+        "scales": list(study.scales),
+    }
 
 
 def _first_line(documented: Any) -> str:
