@@ -96,7 +96,7 @@ def sweep(  # noqa: PLR0917  # click passes every option by name
             f"interrupted; {out} keeps what was trained, and the same command goes on from there."
         ) from error
     emit(as_json, _document(out, outcomes), _sentences(out, outcomes))
-    if any(outcome.status == "failed" for outcome in outcomes):
+    if any(outcome.status in ("failed", "diverged") for outcome in outcomes):
         raise SystemExit(1)
 
 

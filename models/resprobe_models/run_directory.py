@@ -13,6 +13,8 @@ from resprobe.errors import InputError
 from resprobe_models.recipe import Recipe, from_toml, to_toml
 
 RECIPE, LOG, LOCK = "recipe.toml", "log.txt", ".lock"
+# The recipe's while it is written; a kill may leave it there.
+PARTIAL = f".{RECIPE}.partial"
 REPLACED = ("training.h5", "checkpoints", "collected", "analyses")
 # Where the bits may change but not the meaning of the run: the trainer warns instead.
 MAY_DIFFER = ("data.dir", "train.device", "train.threads")
@@ -32,7 +34,8 @@ def refuse_unusable(run: Path, *, resume: bool, overwrite: bool) -> None:
     has_recipe = (run / RECIPE).is_file()
     if resume and not has_recipe:
         raise InputError(f"{run} holds no {RECIPE}: there is no run to resume; leave out --resume.")
-    content = [path.name for path in run.iterdir() if path.name != LOCK] if run.is_dir() else []
+    there = [path.name for path in run.iterdir()] if run.is_dir() else []
+    content = [name for name in there if not (name.startswith(LOCK) or name == PARTIAL)]
     if content and overwrite and not has_recipe:
         raise InputError(
             f"{run} holds {', '.join(sorted(content)[:3])} but no {RECIPE}: it is no run, and "
@@ -76,7 +79,7 @@ def write_recipe(run: Path, recipe: Recipe) -> None:
         InputError: the directory cannot be written.
     """
     # Under another name first: a run must never be left with half a recipe.
-    temporary = run / f".{RECIPE}.partial"
+    temporary = run / PARTIAL
     try:
         temporary.write_text(to_toml(recipe), encoding="utf-8")
         temporary.replace(run / RECIPE)

@@ -91,7 +91,7 @@ def test_the_page_says_everything_that_a_row_holds():
     assert "`effect` = **1.00 [0.80, 1.20]** over 5 seeds: reproduced at small scale." in text
     assert "was 1.00 with 5 seeds, if the truth were 0.5 (half of what is printed, 1)" in text
     assert "a standard deviation of 0.1 over 3 other seeds" in text
-    assert text.count("p (Holm)") == 1
+    assert text.count("| p (Holm) |") == 1
 
 
 def test_an_undecided_row_says_how_many_seeds_would_decide_it():

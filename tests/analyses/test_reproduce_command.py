@@ -60,7 +60,7 @@ def test_the_list_shows_every_study_with_its_cost_and_imports_no_torch():
 def test_the_list_for_people_names_id_claim_cost_and_power(offered):
     offered(invented.exact(HOLDING), invented.trained(scales=invented.with_pilot(0.1)))
     text = resprobe("reproduce", "--list").stdout
-    assert "X-EXACT (exact, version 1): One and one are two." in text
+    assert "X-EXACT (exact, version 1): One and one are two.\n  Nobody (2018), Table 1\n" in text
     assert "digits: 2.0 min of one core, 5 runs with 5 seeds, power 1.00" in text
     assert "X-EXACT" not in resprobe("reproduce", "--list", "X-TRAINED").stdout
 
@@ -77,9 +77,10 @@ def test_an_exact_study_ends_in_a_ledger_and_says_where(offered, tmp_path):
     offered(invented.exact(HOLDING))
     result = resprobe("reproduce", "X-EXACT", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.stderr
-    assert "X-EXACT on exact (small): 1 of 1 check, holds" in result.stdout
+    assert "X-EXACT (small): 1 of 1 check, holds" in result.stdout
     assert str(tmp_path / "out" / "ledger.md") in result.stdout
-    assert (tmp_path / "out" / "ledger.md").exists()
+    page = (tmp_path / "out" / "ledger.md").read_text(encoding="utf-8")
+    assert "*p (Holm)*" in page.partition("| study |")[0], "the opening explains every column"
 
 
 def test_a_claim_that_fails_is_no_failure_of_the_command(offered, tmp_path):
@@ -129,13 +130,15 @@ def test_a_study_without_the_scale_is_left_out_and_this_is_said(offered, tmp_pat
     result = resprobe("reproduce", "--scale", "large", "-o", tmp_path / "o")
     assert result.exit_code == 0
     assert "X-EXACT declares no scale large and is left out" in result.stderr
-    assert "X-LARGE on exact (large)" in result.stdout
+    assert "X-LARGE (large)" in result.stdout
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(offered, tmp_path):
     offered(invented.exact(HOLDING))
     (tmp_path / "file").write_text("mine")
-    refused(resprobe("reproduce", "-o", tmp_path / "file", "--quiet"), "another -o")
+    result = resprobe("reproduce", "-o", tmp_path / "file", "--quiet")
+    refused(result, "(it is a file)", "another -o")
+    assert "Errno" not in result.stderr
     assert (tmp_path / "file").read_text() == "mine"
 
 

@@ -63,6 +63,17 @@ def outcome(status, message=""):
     return PointOutcome("seed0", Path("run"), "", {}, 0, status, 2, 1.5, metrics, message)
 
 
+@pytest.mark.parametrize(("status", "code"), [("finished", 0), ("failed", 1), ("diverged", 1)])
+def test_the_exit_status_says_whether_every_run_ended_well(
+    status, code, file, tmp_path, monkeypatch
+):
+    ends = [outcome("finished"), outcome(status, "the loss is not finite")]
+    monkeypatch.setattr("resprobe_analyses.sweeps.run_sweep", lambda *_, **__: ends)
+    result = invoke(file, "-o", tmp_path / "out")
+    assert result.exit_code == code
+    assert ("the loss is not finite" in result.stdout) == (code == 1)
+
+
 def test_a_terminal_gets_a_bar_that_counts_and_a_line_for_each_end():
     stream = Terminal()
     bar = make_progress(stream=stream)

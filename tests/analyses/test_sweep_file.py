@@ -102,6 +102,7 @@ def test_keys_may_be_quoted_or_nested_and_recipes_lie_beside_the_file(tmp_path):
         ("seeds = [true]\nrecipe = 'r'", "whole numbers"),
         ("seeds = 0\nrecipe = 'r'", "whole numbers"),
         ("seeds = [0]\nrecipe = 'r'\ngrid.model.depth = []", "model.depth is empty"),
+        ("seeds = [0]\nrecipe = 'r'\n[grid]", "[grid] is empty"),
         ("seeds = [0]\nrecipe = 'r'\ngrid.model.depth = 8", "a list of values"),
         ("seeds = [0]\nrecipe = 'r'\ngrid.depth = [8]", "table.key"),
         (
@@ -216,6 +217,65 @@ def test_a_recipe_that_changed_meanwhile_is_refused(tmp_path):
     refuse_another(sweep, tmp_path / "out")  # the same file
     with pytest.raises(InputError, match=r"model\.depth was 8, now 14"):
         prepare(sweep, points_of(sweep), tmp_path / "out")
+
+
+def test_a_point_recorded_before_a_key_was_there_has_its_default(tmp_path):
+    make(tmp_path)
+    points = points_of(tiny())
+    prepare(tiny(), points, tmp_path)
+    stored = tmp_path / "points" / "seed0.toml"
+    lines = stored.read_text().splitlines(keepends=True)
+    older = [line for line in lines if not line.startswith("resolution = 0")]
+    assert len(older) == len(lines) - 1
+    stored.write_text("".join(older))
+    prepare(tiny(), points, tmp_path)
+    assert stored.read_text() == "".join(lines)
+
+
+def test_a_damaged_recipe_of_a_point_is_named(tmp_path):
+    make(tmp_path)
+    (tmp_path / "points" / "seed0.toml").write_text("[model")
+    with pytest.raises(InputError, match=r"seed0\.toml"):
+        prepare(tiny(), points_of(tiny()), tmp_path)
+
+
+def test_another_folder_of_data_is_refused(tmp_path):
+    make(tmp_path)
+    prepare(tiny(), points_of(tiny(), tmp_path / "one"), tmp_path)
+    for other in (tmp_path / "other", None):
+        with pytest.raises(InputError, match=r"of seed0, data\.dir was '.*one', now"):
+            prepare(tiny(), points_of(tiny(), other), tmp_path)
+
+
+def test_a_sweep_declared_with_tuples_is_the_same_when_it_is_read_again(tmp_path):
+    measured = Collection(("branch_norm",), options={"levels": (1, 2)})
+    adam = {"train.optimizer": "adam", "train.betas": (0.8, 0.9)}
+    sweep = tiny(settings=adam, collections=(measured,))
+    make(tmp_path)
+    prepare(sweep, points_of(sweep), tmp_path)
+    refuse_another(sweep, tmp_path)
+    with pytest.raises(InputError, match=r"train\.betas was"):
+        refuse_another(tiny(settings={**adam, "train.betas": (0.8, 0.99)}), tmp_path)
+
+
+def test_a_directory_that_a_kill_left_half_made_is_taken_up(tmp_path):
+    make(tmp_path)
+    (tmp_path / ".sweep.toml.new").write_text("name = ")
+    refuse_another(tiny(), tmp_path)
+    prepare(tiny(), points_of(tiny()), tmp_path)
+    assert read_sweep(tmp_path / "sweep.toml") == tiny()
+    assert not (tmp_path / ".sweep.toml.new").exists()
+
+
+def test_a_sweep_that_another_process_began_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
+    def make_late(folder):
+        make(folder)
+        prepare(tiny(seeds=(5,)), points_of(tiny(seeds=(5,))), folder)
+
+    monkeypatch.setattr("resprobe_analyses.sweeps.run.make", make_late)
+    with pytest.raises(InputError, match="seeds has 5, which is gone"):
+        run_sweep(tiny(), tmp_path / "out")
+    assert read_sweep(tmp_path / "out" / "sweep.toml").seeds == (5,)
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import importlib.metadata
 import json
 
 import pytest
@@ -9,9 +11,13 @@ import xarray as xr
 from click.testing import CliRunner
 from distributed import LocalCluster
 from resprobe_analyses.sweeps import Arm, Collection, run_sweep, to_toml
+from resprobe_analyses.sweeps.table import write_table
+from resprobe_analyses.sweeps.worker import Ending, Job, _run_held, run_point
 from sweeping import attempts, tiny
 
 from resprobe.cli.main import resprobe_command
+from resprobe.errors import InputError
+from resprobe.store.lock import run_lock
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +75,50 @@ def test_nothing_that_ended_is_begun_again_unless_it_failed_and_is_asked_for(thr
     retried = run_sweep(sweep, folder / "out", **where, retry_failed=True)
     assert [item.attempts for item in retried] == [1, 1, 4]
     assert [item.status for item in retried] == ["finished", "diverged", "failed"]
+
+
+def test_what_ended_before_a_worker_got_to_it_is_not_begun_again(three_ends):
+    """A worker that was given up for lost may end a run that is sent again meanwhile."""
+    folder, _, outcomes, _ = three_ends
+    before = attempts(folder / "out")
+    for outcome in outcomes[:2]:
+        version = importlib.metadata.version("resprobe")
+        job = Job(folder / "out", outcome.name, 1, (), folder / "empty", version)
+        assert run_point(job) == Ending()
+    assert attempts(folder / "out") == before
+
+
+@pytest.mark.parametrize(("refusals", "held"), [(1, True), (2, False)])
+def test_a_run_that_is_given_back_between_two_looks_is_held(refusals, held, tmp_path, monkeypatch):
+    left = [InputError("in use")] * refusals
+
+    def lock(run):
+        if left:
+            raise left.pop()
+        return run_lock(run)
+
+    monkeypatch.setattr("resprobe_analyses.sweeps.worker.run_lock", lock)
+    if held:
+        with _run_held(tmp_path):
+            assert (tmp_path / ".lock").exists()
+    else:  # nobody holds it, and it is refused all the same
+        with pytest.raises(InputError, match="in use"), _run_held(tmp_path):
+            pass
+
+
+def test_a_full_disk_is_not_told_as_a_scheduler_that_is_gone(address, tmp_path, monkeypatch):
+    full = [OSError(errno.ENOSPC, "No space left on device")]
+
+    def write(*arguments):
+        if full:
+            raise full.pop()
+        write_table(*arguments)
+
+    monkeypatch.setattr("resprobe_analyses.sweeps.run.write_table", write)
+    with pytest.raises(OSError, match="No space left"):
+        run_sweep(tiny(), tmp_path / "out", scheduler=address)
+    (outcome,) = run_sweep(tiny(), tmp_path / "out", scheduler=address)
+    assert (outcome.status, outcome.attempts) == ("finished", 1)
 
 
 def test_the_table_has_a_row_for_every_point(three_ends):

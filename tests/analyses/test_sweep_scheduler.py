@@ -47,6 +47,21 @@ def test_a_scheduler_that_does_not_answer_is_refused_within_ten_seconds(kind, re
     assert f"{address} does not answer within 5 s" in result.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("greeting", [b"SSH-2.0-OpenSSH_9.6\r\n", bytes(64)])
+def test_a_port_of_another_program_is_refused(greeting, tmp_path):
+    def greet(listening):
+        with listening.accept()[0] as connection:
+            connection.sendall(greeting)
+            while connection.recv(1024):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as aside:
+        aside.submit(greet, listening)
+        address = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"the scheduler at {address} can't be reached"):
+            run_sweep(tiny(), tmp_path / "out", scheduler=address)
+
+
 @pytest.mark.parametrize("address", ["nonsense", "http://127.0.0.1:1", "tcp://", "10.0.0.1:port"])
 def test_what_is_no_address_is_refused(address, tmp_path):
     with pytest.raises(InputError, match="scheduler"):

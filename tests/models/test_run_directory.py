@@ -6,7 +6,7 @@ import sys
 import tomllib
 
 import pytest
-from resprobe_models import checkpoint
+from resprobe_models import checkpoint, run_directory
 from resprobe_models.train import train
 
 from resprobe import checkpoints
@@ -37,6 +37,14 @@ class TestRunDirectory:
         assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
         with pytest.raises(InputError, match="is a file"):
             train(tiny(), tmp_path / "thesis.tex")
+
+    @pytest.mark.parametrize("name", [".recipe.toml.partial", ".lock", ".lock.held"])
+    def test_what_a_kill_left_before_the_recipe_was_there_is_no_run(self, tiny, tmp_path, name):
+        (tmp_path / name).write_text("")
+        run_directory.refuse_unusable(tmp_path, resume=False, overwrite=False)
+        run_directory.write_recipe(tmp_path, tiny())
+        with pytest.raises(InputError, match="exists and is not empty"):
+            run_directory.refuse_unusable(tmp_path, resume=False, overwrite=False)
 
     def test_overwriting_deletes_results_and_nothing_else(self, tiny, tmp_path):
         run = tmp_path / "run"

@@ -35,6 +35,8 @@ smaller than the papers', and a verdict goes no further than they do.
   computed before the run from other seeds.
 - **{HOLDS}** or **{FAILS}**: an exact claim, checked without training; error and bound are empty
   where equality is meant.
+- *p (Holm)*, of what is measured beside the main quantity: below 0.05 where its rule decides,
+  either way, adjusted for how many there are; the intervals are not adjusted.
 - **not run** or **not judged**: data or finished runs were missing; there is no verdict.
 
 {words.sentence(DIVERGED)}
@@ -120,4 +122,5 @@ def line_of(row: Mapping[str, Any]) -> str:
     measured = _measured(row)
     told = "" if measured == "–" else f" {measured},"
     why = "" if told or not row["reason"] else f" ({row['reason'].rstrip('.')})"
-    return f"{row['id']} on {row['data']} ({row['scale']}):{told} {row['outcome']}{why}"
+    on = "" if row["exact"] else f" on {row['data']}"
+    return f"{row['id']}{on} ({row['scale']}):{told} {row['outcome']}{why}"

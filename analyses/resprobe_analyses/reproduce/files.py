@@ -38,7 +38,8 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{path} can't be a folder ({error}); give another -o.") from error
+        why = "it is a file" if path.is_file() else error.strerror or error
+        raise InputError(f"{path} can't be a folder ({why}); give another -o.") from error
 
 
 def seen_from(text: str, folder: Path) -> str:

@@ -52,6 +52,7 @@ def as_text(listed: Sequence[Mapping[str, Any]]) -> str:
     for study in listed:
         kind = "exact" if study["exact"] else "trained"
         lines.append(f"{study['id']} ({kind}, version {study['version']}): {study['claim']}")
+        lines.append(f"  {study['source']}")
         for scale, settings in study["scales"].items():
             lines += [f"  {scale:<8}{_told(setting)}" for setting in settings]
     return "\n".join(lines)

@@ -32,7 +32,8 @@ class Planned:
     @property
     def title(self) -> str:
         """How sentences name it."""
-        return f"{self.study.id} on {self.setting.data} at scale {self.scale}"
+        on = "" if self.setting.sweep is None else f" on {self.setting.data}"
+        return f"{self.study.id}{on} at scale {self.scale}"
 
     def folder(self, out: Path) -> Path:
         """Give the folder of its evidence, data sets and figures."""

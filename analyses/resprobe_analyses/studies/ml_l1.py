@@ -1,4 +1,4 @@
-"""ML-L1: deleting one block does no notable harm, unless it halves the feature maps."""
+"""ML-L1: deleting a block that halves the feature maps does more harm than deleting another."""
 
 from __future__ import annotations
 
@@ -126,8 +126,9 @@ PILOTS: Pilots = {
 STUDY = Study(
     id="ML-L1",
     version=1,
-    claim="Deleting a single residual block does not notably raise the test error, except for a "
-    "block that halves the feature maps.",
+    claim="Deleting a residual block that halves the feature maps raises the test error more than "
+    "deleting another one (that the others do nothing notable has no size in print and is not "
+    "judged).",
     source="Chang et al. (2018), Multi-level residual networks from dynamical systems view, "
     "Sec. 3.3, after Veit et al. 2016",
     printed={

@@ -69,10 +69,12 @@ def _notes(data: xr.Dataset) -> tuple[str, ...]:
         return ("No blocks were shuffled.",)
     places = list(rows(data, plain=False).values())
     unclear = sum(int(data["interpretable"].values[place] == 0) for place in places)
-    told = [
-        f"{unclear} of {len(places)} networks err on more than half as many images as chance does, "
-        "which leaves swaps little to add; they count like the others."
-    ]
+    told = []
+    if unclear:
+        told.append(
+            f"{unclear} of {len(places)} networks err on more than half as many images as chance "
+            "does, which leaves swaps little to add; they count like the others."
+        )
     for stage in data["swapped_stage"].values:
         where = "in all stages together" if stage < 0 else f"in stage {stage}"
         by_count = data[INCREASE].sel(swapped_stage=stage).isel(network=places)

@@ -59,6 +59,11 @@ def to_toml(sweep: Sweep) -> str:
     return tomli_w.dumps(tables)
 
 
+def as_read(sweep: Sweep, path: Path) -> Sweep:
+    """Give a declared sweep as `read_sweep` would from its file: with lists where it has tuples."""
+    return _sweep(tomllib.loads(to_toml(sweep)), path)
+
+
 def check_sweep(sweep: Sweep) -> None:
     """Check what can be checked without a recipe.
 
@@ -112,6 +117,8 @@ def _sweep(tables: Mapping[str, Any], path: Path) -> Sweep:
     if not isinstance(seeds, list) or any(type(seed) is not int for seed in seeds):
         raise InputError(f"seeds = {shown(seeds)}: expected a list of whole numbers.")
     grid = _flat(_table(tables, "grid"), "[grid]")
+    if "grid" in tables and not grid:
+        raise InputError("[grid] is empty; give keys with lists of values, or leave it out.")
     for key, values in grid.items():
         if not isinstance(values, list):
             raise InputError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,12 @@ from typing import Any
 from resprobe.errors import InputError
 from resprobe.store.lock import LOCK
 from resprobe_analyses.sweeps import state
-from resprobe_analyses.sweeps.file import check_sweep, read_sweep, to_toml
+from resprobe_analyses.sweeps.commands import call
+from resprobe_analyses.sweeps.file import as_read, check_sweep, read_sweep, to_toml
 from resprobe_analyses.sweeps.points import Point
 from resprobe_analyses.sweeps.specification import Sweep
 
 SWEEP = "sweep.toml"
-# Where a run may be continued elsewhere: the trainer lets these differ too.
-_MAY_DIFFER = ("data.dir", "train.device", "train.threads")
 
 
 def refuse_another(sweep: Sweep, folder: Path) -> None:
@@ -34,15 +33,17 @@ def refuse_another(sweep: Sweep, folder: Path) -> None:
         raise InputError(f"{folder} is a file: expected a directory for the sweep.")
     if not (folder / SWEEP).exists():
         there = folder.iterdir() if folder.is_dir() else ()
-        # What `make` made, if a kill came before the sweep was written.
-        content = sorted({path.name for path in there} - {state.RUNS, state.POINTS, LOCK})
+        # What there is if a kill came before the sweep was written.
+        begun = {state.RUNS, state.POINTS, state.unborn(folder / SWEEP).name}
+        content = sorted({path.name for path in there if not path.name.startswith(LOCK)} - begun)
         if content:
             raise InputError(
                 f"{folder} holds {', '.join(content[:3])} but no {SWEEP}: it is no sweep; give "
                 "another -o."
             )
         return
-    difference = _difference(read_sweep(folder / SWEEP), sweep)
+    path = folder / SWEEP
+    difference = _difference(read_sweep(path), as_read(sweep, path))
     if difference:
         raise InputError(
             f"{folder} holds another sweep: {difference}. A sweep may get more seeds, values, arms "
@@ -138,15 +139,15 @@ def _changed(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str
 def _refuse_changed(point: Point, folder: Path) -> None:
     """Refuse a point whose recipe is another one than it was when the sweep began."""
     path = state.recipe_of(folder, point.name)
-    try:
-        before = _keys(tomllib.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    if not path.exists():
         return
-    now = _keys(point.recipe)
-    changed = _first_changed(before, now)
+    # Resolved again: a key that came with a later version has its default.
+    before = json.loads(call("train", [str(path), "--output", ".", "--dry-run", "--json"]))
+    changed = _first_changed(_keys(before), _keys(point.recipe))
     if changed:
+        same = "the same --data-dir, or " if changed.startswith("data.dir ") else ""
         raise InputError(
-            f"{folder} holds another sweep: of {point.name}, {changed}; give another -o."
+            f"{folder} holds another sweep: of {point.name}, {changed}; give {same}another -o."
         )
 
 

@@ -89,6 +89,7 @@ def run_sweep(
     points = points_of(sweep, data_dir)
     make(out)
     with file_lock(out / LOCK, f"the sweep {out}"):
+        refuse_another(sweep, out)  # again under the lock: another sweep may have begun here since
         prepare(sweep, points, out)
         runner = _Runner(
             sweep,
@@ -171,8 +172,9 @@ class _Runner:
                 for future in [future for future in self.running if future.done()]:
                     self._ended(future, outcomes)
         except (OSError, CancelledError) as error:
-            if getattr(error, "filename", None) is not None:
-                raise  # it is of the file system
+            of_files = (getattr(error, name, None) is not None for name in ("filename", "errno"))
+            if any(of_files) and not isinstance(error, ConnectionError):
+                raise
             raise ResprobeError(
                 "the scheduler is gone; what was trained is kept, and the same command goes on "
                 "from there."

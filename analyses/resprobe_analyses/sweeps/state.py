@@ -89,9 +89,14 @@ def write_recipe(folder: Path, point: Point) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file that is never seen half written."""
-    unborn = path.with_name(f".{path.name}.new")
-    unborn.write_text(text, encoding="utf-8")
-    unborn.replace(path)
+    new = unborn(path)
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
+
+
+def unborn(path: Path) -> Path:
+    """Give the name under which a file is written; a kill may leave it there."""
+    return path.with_name(f".{path.name}.new")
 
 
 def trained_status(run: Path) -> tuple[str, dict[str, float]]:
@@ -110,26 +115,40 @@ def trained_status(run: Path) -> tuple[str, dict[str, float]]:
     return str(info["status"]), {name: found[name] for name in METRICS if name in found}
 
 
-def outcome_of(folder: Path, point: Point, collections: Sequence[Collection]) -> PointOutcome:
+def status_of(
+    folder: Path, name: str, collections: Sequence[Collection]
+) -> tuple[str, State, dict[str, float]]:
     """Say how a point stands, from its run directory and what is known beside it.
+
+    Returns:
+        A status as of `PointOutcome`, what is known beside the run, and the run's metrics.
 
     Raises:
         InputError: the file beside it is damaged.
     """
-    state = read_state(folder, point.name)
-    run = run_of(folder, point.name)
-    status, metrics = trained_status(run)
+    state = read_state(folder, name)
+    status, metrics = trained_status(run_of(folder, name))
     if state.ended:
         status = state.ended
     elif not {fingerprint(item) for item in collections} <= set(state.collected):
         status = ""
+    return status or "missing", state, metrics
+
+
+def outcome_of(folder: Path, point: Point, collections: Sequence[Collection]) -> PointOutcome:
+    """Say how a point stands, with all that is told of it.
+
+    Raises:
+        InputError: see `status_of`.
+    """
+    status, state, metrics = status_of(folder, point.name, collections)
     return PointOutcome(
         name=point.name,
-        run=run,
+        run=run_of(folder, point.name),
         arm=point.arm,
         settings=point.settings,
         seed=point.seed,
-        status=status or "missing",
+        status=status,
         attempts=state.attempts,
         seconds=state.seconds,
         metrics=metrics if status in TRAINED else {},

@@ -15,6 +15,7 @@ from resprobe.store.lock import LOCK, is_locked, run_lock
 from resprobe_analyses.sweeps import state
 from resprobe_analyses.sweeps.collecting import words_of
 from resprobe_analyses.sweeps.commands import call
+from resprobe_analyses.sweeps.outcomes import TRAINED
 from resprobe_analyses.sweeps.specification import Collection
 
 # Between two looks at a run that another process still works on, in seconds.
@@ -61,7 +62,7 @@ def run_point(job: Job) -> Ending:
     """Train what a point still lacks and measure it; nothing that is complete is repeated.
 
     The attempt is counted on disk before it begins. A run that another process holds, such as one
-    whose worker was given up for lost, is waited for.
+    whose worker was given up for lost, is waited for; what ended meanwhile is not begun again.
     """
     own = importlib.metadata.version("resprobe")
     if own != job.version:
@@ -71,7 +72,8 @@ def run_point(job: Job) -> Ending:
     begun = time.monotonic()
     try:
         with _run_held(state.run_of(job.folder, job.name)):
-            return _attempt(job, begun)
+            status, *_ = state.status_of(job.folder, job.name, job.collections)
+            return Ending() if status in (*TRAINED, "diverged") else _attempt(job, begun)
     except ResprobeError as error:
         return Ending(True, str(error))
     except (Exception, SystemExit) as error:
@@ -115,15 +117,18 @@ def _train(job: Job, run: Path) -> str:
 def _run_held(run: Path) -> Iterator[None]:
     """Hold the lock of a run, after whoever holds it now."""
     run.mkdir(parents=True, exist_ok=True)
+    free = False
     with ExitStack() as stack:
         while True:
             try:
                 stack.enter_context(run_lock(run))
                 break
             except InputError:
-                if not is_locked(run / LOCK):
+                locked = is_locked(run / LOCK)
+                if free and not locked:
                     raise
-                time.sleep(_LOOK)
+                free = not locked  # given back between the two looks, or it can't be made
+                time.sleep(_LOOK if locked else 0)
         yield
 
 
