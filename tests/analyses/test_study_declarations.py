@@ -45,7 +45,10 @@ def test_small_runs_on_digits_and_on_cifar_within_its_time(study):
 
 def test_pilots_of_every_contrast_have_seeds_of_their_own(study):
     names = {contrast.name for contrast in (study.primary, *study.secondary)}
-    assert all(set(setting.pilots) == names for setting in settings_of(study, "small"))
+    for setting in settings_of(study, "small"):
+        # one that was withdrawn is named in the history
+        withdrawn = setting.data != "digits" and any("withdrawn" in line for line in study.history)
+        assert set(setting.pilots) == (set() if withdrawn else names)
     for setting in settings_of(study):
         assert not set(setting.sweep.seeds) & set(PILOT_SEEDS)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from resprobe_analyses.studies.images import (
     CIFAR,
     CIFAR_16,
@@ -22,7 +24,6 @@ from resprobe_analyses.studies.study import Pilot, Setting
 from resprobe_analyses.sweeps.specification import Arm, Collection, Sweep
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import xarray as xr
 
@@ -123,3 +124,32 @@ def by_seed(
         plain: see `rows`.
     """
     return {seed: float(numbers[place]) for seed, place in rows(data, plain=plain).items()}
+
+
+def interpretable(data: xr.Dataset, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Leave out the numbers of networks of which the analysis `lesion` says nothing about blocks.
+
+    Args:
+        data: of the analysis `lesion`.
+        numbers: shape (network,).
+
+    Returns:
+        The same with NaN where a network errs on more than half as many images as chance does.
+    """
+    kept = numbers.astype(np.float64)
+    kept[data["interpretable"].values == 0] = np.nan
+    return kept
+
+
+def uninterpretable_note(data: xr.Dataset, *, plain: bool) -> tuple[str, ...]:
+    """Say how many residual (or plain) networks have no number, nothing if all have one."""
+    kinds = rows(data, plain=plain)
+    count = sum(int(data["interpretable"].values[place] == 0) for place in kinds.values())
+    if not count:
+        return ()
+    words = PLAIN if plain else RESIDUAL
+    return (
+        f"{count} of {len(kinds)} {words} networks err on more than half as many images as chance "
+        "does: what an intervention on them adds says nothing about a block, and they have no "
+        "number.",
+    )
