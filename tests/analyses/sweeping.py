@@ -45,7 +45,13 @@ def start_sweep(file, out, *words):
             stdout=log,
             stderr=log,
             env=environment(),
+            preexec_fn=_hear_interrupts,
         )
+
+
+def _hear_interrupts():
+    """Undo what a shell does to its background jobs, which pass it on: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def until(found, what):

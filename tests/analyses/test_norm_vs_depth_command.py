@@ -89,9 +89,11 @@ def test_an_analysis_that_refuses_the_inputs_does_not_stop_the_others(runs, tmp_
     willing = Analysis("willing", "Takes all.", ("norms",), lambda inputs: empty)
     refusing = Analysis("refusing", "Refuses.", ("norms",), refuse)
     offer(monkeypatch, refusing, willing)
-    written, lacking = analyses.analyze(None, runs, tmp_path, collector=lambda *_: None)
+    written, lacking = analyses.analyze(
+        None, runs, tmp_path, collector=lambda *_: None, tell=lambda text: None
+    )
     assert [item.name for item in written] == ["willing"]
     assert lacking == ["refusing: these have different blocks."]
     offer(monkeypatch, refusing)
     with pytest.raises(InputError, match="different blocks"):
-        analyses.analyze(None, runs, tmp_path, collector=lambda *_: None)
+        analyses.analyze(None, runs, tmp_path, collector=lambda *_: None, tell=lambda text: None)
