@@ -37,21 +37,22 @@ def environment(*folders):
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
 
+# The jobs that a shell runs in the background ignore SIGINT and pass that on.
+COMMAND = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from resprobe.cli.main import main; main()"
+)
+
+
 def start_sweep(file, out, *words):
     """Start `resprobe sweep`; its progress goes to a file beside `out`."""
     with Path(f"{out}.log").open("a") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "resprobe", "sweep", str(file), "-o", str(out), *words],
+            [sys.executable, "-c", COMMAND, "sweep", str(file), "-o", str(out), *words],
             stdout=log,
             stderr=log,
             env=environment(),
-            preexec_fn=_hear_interrupts,
         )
-
-
-def _hear_interrupts():
-    """Undo what a shell does to its background jobs, which pass it on: they ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def until(found, what):
