@@ -30,7 +30,7 @@ def measure_trained(planned: Planned, points: Sequence[PointOutcome], folder: Pa
     """
     result = _analyzed(planned.study.analysis, [p.run for p in points if p.trained])
     write(result, folder)
-    evidence: Evidence = planned.study.measure(result, points)  # type: ignore[call-arg]
+    evidence: Evidence = planned.study.measure(result, points)  # type: ignore[call-arg]  # a trained one
     write_drawn(evidence, folder)
     return evidence
 
