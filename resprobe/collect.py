@@ -13,6 +13,7 @@ import numpy as np
 
 from resprobe.data import stratified
 from resprobe.errors import InputError, UnknownNameError
+from resprobe.quantities.family import OfTrials
 from resprobe.quantities.quantity import DEFAULT_SAMPLES, all_quantities
 from resprobe.quantities.sweep import SweepFamily
 from resprobe.quantities.trials import Trials
@@ -30,7 +31,7 @@ PRESETS = ("economy", "standard", "full")
 _COSTS = {
     "economy": ("hook",),
     "standard": ("hook", "lesion", "jacobian"),
-    "full": ("hook", "lesion", "noise", "jvp", "jacobian"),
+    "full": ("weights", "hook", "lesion", "noise", "jvp", "jacobian"),
 }
 
 
@@ -51,7 +52,7 @@ class Samples:
     def draw(
         self, labels: NDArray[np.int64], cost: str, *, named: bool = True
     ) -> NDArray[np.int64]:
-        """Give the indices to measure, ascending, `(sample,)` int64.
+        """Give the indices to measure, ascending, `(sample,)` int64; none for the class `weights`.
 
         Args:
             labels: of the data set.
@@ -63,6 +64,8 @@ class Samples:
         Raises:
             InputError: a count or an index that the data set does not have.
         """
+        if DEFAULT_SAMPLES[cost] == 0:
+            return np.empty(0, np.int64)
         if self.indices is not None:
             wrong = [index for index in self.indices if not 0 <= index < len(labels)]
             if wrong or not self.indices:
@@ -132,7 +135,7 @@ def chosen_families(preset: str, quantities: Sequence[str]) -> dict[str, str]:
         if name not in collected:
             raise InputError(
                 f"{name} is recorded while training and can't be collected from a checkpoint; "
-                "open the run's /training/step."
+                f"open the run's /training/{known[name].family}."
             )
         families[known[name].family] = known[name].cost
     return families
@@ -272,6 +275,8 @@ def settings_hash(
     owner, trials = owner_of(family), trials or Trials()
     if isinstance(owner, SweepFamily) and owner.draws:
         settings["trials"] = trials.of_draws()
+    elif isinstance(owner, OfTrials):
+        settings["trials"] = owner.trial_settings(trials)
     if owner.reestimates:
         subset = source.training_subset
         settings["training"] = [trials.training_samples, trials.seed, subset]
@@ -293,8 +298,9 @@ def _require_equal(path: Path, settings: str, samples: int, lone: Path | None) -
         counts = f": on {there} samples where {samples} are asked for" if there != samples else ""
         raise InputError(
             f"{path if lone is None else f'{path.stem} in {lone}'} was measured with other "
-            f"settings{counts} (model, weights, data, samples or dtype; for random lesions also "
-            "levels, trials, their seed and training samples); give --overwrite to replace it."
+            f"settings{counts} (model, weights, data, samples or dtype; for random lesions and "
+            "noise also levels, trials, their seed and training samples); give --overwrite to "
+            "replace it."
         )
 
 

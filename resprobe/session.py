@@ -11,14 +11,21 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
 
 import numpy as np
 
 from resprobe.errors import DiskFullError, InputError
 from resprobe.memory import is_out_of_memory
 from resprobe.provenance import device_attributes, provenance
-from resprobe.quantities.family import OfFunctions, OfLayers
+from resprobe.quantities.family import (
+    ChangesInputs,
+    ChangesLayers,
+    Costly,
+    OfActivations,
+    OfLayers,
+    OfTrials,
+)
 from resprobe.quantities.quantity import all_quantities, of_family
 from resprobe.quantities.sweep import SweepFamily
 from resprobe.quantities.trials import Trials
@@ -158,23 +165,18 @@ class Session:
         """
         import torch
 
-        if not isinstance(measurement, OfFunctions):
+        if not isinstance(measurement, Costly):
             return 0.0
         first = np.arange(min(_EXAMPLE, len(self._source.images)))
         args, kwargs, _ = self._source.inputs(0, len(first), first)
         with torch.no_grad():
-            return measurement.try_on(self.ready().run(args, kwargs, functions=True))
+            return measurement.try_on(self.ready().run(args, kwargs, **_keeps(measurement)))
 
     def batch(self, measurement: Measurement) -> int:
         """Give how many samples go into one pass."""
         runner = self.ready()
-        most = measurement.samples_at_once if isinstance(measurement, OfFunctions) else BATCH
-        kept = runner.kept_bytes(
-            1,
-            replays=measurement.needs_replays,
-            states=measurement.needs_states,
-            functions=measurement.needs_functions,
-        )
+        most = measurement.samples_at_once if isinstance(measurement, Costly) else BATCH
+        kept = runner.kept_bytes(1, **_keeps(measurement))
         # The largest value thrice: an operation's input and output, and a copy under way.
         return max(1, min(most, _ROOM // max(1, kept + 3 * runner.largest_bytes(1))))
 
@@ -267,6 +269,10 @@ class Session:
         import torch
 
         measurement = self._measurement(family)
+        if not len(indices):  # of the weights alone
+            started = time.perf_counter()
+            measurement.totals()
+            return Estimate(family, 0, time.perf_counter() - started, 0.0)
         stop = min(self.batch(measurement), len(indices))
         with torch.no_grad():
             self._rows(measurement, indices, 0, min(8, stop))
@@ -276,35 +282,44 @@ class Session:
         started = time.perf_counter()
         batches = self._reestimate(measurement, None, only_first=True)
         seconds += (time.perf_counter() - started) * batches
-        values = self.ready().kept_bytes(
-            stop,
-            replays=measurement.needs_replays,
-            states=measurement.needs_states,
-            functions=measurement.needs_functions,
-        )
+        values = self.ready().kept_bytes(stop, **_keeps(measurement))
         written = sum(array.nbytes for array in rows.values())
         return Estimate(family, len(indices), seconds, (values + written) / 1e6)
 
     def _rows(
         self, measurement: Measurement, indices: NDArray[np.int64], start: int, stop: int
     ) -> dict[str, NDArray[Any]]:
+        from resprobe.linalg.precision import full_precision
+
         args, kwargs, labels = self._source.inputs(start, stop, indices)
+        if isinstance(measurement, ChangesInputs):
+            measurement.take_samples(indices[start:stop])
+        precise = isinstance(measurement, ChangesLayers | ChangesInputs)
+        # what TF32 rounds off would look like an answer to small noise
+        with full_precision(self._source.device) if precise else nullcontext():
+            whole = self._pass(measurement, args, kwargs)
+            rows = {name: t.cpu().numpy() for name, t in measurement.rows(whole, labels).items()}
+        return {**rows, "sample": indices[start:stop], "label": labels.cpu().numpy()}
+
+    def _pass(
+        self, measurement: Measurement, args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor]
+    ) -> Pass:
+        """Run a batch, showing and keeping what the measurement asks for."""
         context: AbstractContextManager[Any] = nullcontext()
         if _reestimating(measurement):
             context = measurement.running()
         with context:
-            whole = self.ready().run(
+            return self.ready().run(
                 args,
                 kwargs,
                 see=measurement.see if measurement.sees_blocks else None,
                 see_output=measurement.see_output if measurement.sees_outputs else None,
                 see_layer=measurement.see_layer if isinstance(measurement, OfLayers) else None,
-                replays=measurement.needs_replays,
-                states=measurement.needs_states,
-                functions=measurement.needs_functions,
+                see_activation=(
+                    measurement.see_activation if isinstance(measurement, OfActivations) else None
+                ),
+                **_keeps(measurement),
             )
-        rows = {name: t.cpu().numpy() for name, t in measurement.rows(whole, labels).items()}
-        return {**rows, "sample": indices[start:stop], "label": labels.cpu().numpy()}
 
     def _reestimate(
         self, measurement: Measurement, progress: Progress | None, *, only_first: bool = False
@@ -346,9 +361,9 @@ class Session:
 
     def _measurement(self, family: str) -> Measurement:
         owner, source, blocks = owner_of(family), self._source, self.ready().blocks
-        drawn = (self._trials,) if isinstance(owner, SweepFamily) else ()
+        drawn = (self._trials,) if isinstance(owner, SweepFamily | OfTrials) else ()
         made: Measurement = owner(source.model, blocks, source.images.classes, *drawn)
-        if isinstance(made, OfLayers):
+        if isinstance(made, OfLayers | OfActivations | ChangesLayers):
             made.take_layers(self.ready().layers)
         if _reestimating(made):
             if not self.ready().has_batch_norm:
@@ -385,7 +400,7 @@ class Session:
             "batch_norm_mode": mode,
             **source.attributes,
         }
-        return Writer(unfinished, [group], attributes, chunk_rows=min(BATCH, samples))
+        return Writer(unfinished, [group], attributes, chunk_rows=max(1, min(BATCH, samples)))
 
 
 def _too_long(family: str, seconds: float) -> str:
@@ -394,6 +409,26 @@ def _too_long(family: str, seconds: float) -> str:
         f"one sample would take about {seconds / 60:,.0f} minutes; to measure it nevertheless, "
         f"name it: --quantity +{name} --samples 4."
     )
+
+
+class _Keeps(TypedDict):
+    """What a pass keeps, as keywords of `Runner.run` and `Runner.kept_bytes`."""
+
+    replays: bool
+    states: bool
+    functions: bool
+    layers: bool
+    inputs: bool
+
+
+def _keeps(measurement: Measurement) -> _Keeps:
+    return {
+        "replays": measurement.needs_replays,
+        "states": measurement.needs_states,
+        "functions": measurement.needs_functions,
+        "layers": isinstance(measurement, ChangesLayers),
+        "inputs": isinstance(measurement, ChangesInputs),
+    }
 
 
 def _reestimating(measurement: Measurement) -> TypeGuard[Reestimating]:

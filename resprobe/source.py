@@ -210,8 +210,6 @@ def from_run(
         InputError: it is no run, it names code that may not run, or recipe, checkpoint or data
             are missing or damaged.
     """
-    import torch
-
     recipe = read_recipe(run)
     code = _code_in(recipe)
     if code and not run_code:
@@ -246,8 +244,10 @@ def from_run(
             "channels; take it from a copy of the run."
         )
     path = _weights_of(run, step)
+    if trained.get("dtype") == "float64":
+        made.model.double()  # before it is loaded, or the weights would be rounded to float32
     checkpoints.load_weights(path, made.model)
-    dtype = torch.float64 if trained.get("dtype") == "float64" else dtype_of(made.model)
+    dtype = dtype_of(made.model)
     data = DataSet(images, mean, std, str(info.get("standardised", "")))
     source = _source(made, data, device=choose_device(device), dtype=dtype, output=output)
     become_run(source, run, step)

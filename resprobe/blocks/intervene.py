@@ -16,6 +16,8 @@ from torch import nn
 from resprobe.blocks.batch_norm import reads_statistics
 from resprobe.blocks.block import Block, subsampling
 from resprobe.blocks.discover import discover, unchanged
+from resprobe.blocks.layer_activation import Activation, find_activations
+from resprobe.blocks.layer_image import layer_image
 from resprobe.blocks.layers import Layer, find_layers, found_again
 from resprobe.blocks.operations import ControlFlowChanged, Program
 from resprobe.blocks.path import Path
@@ -68,12 +70,17 @@ class Keep(NamedTuple):
         states: x, s + G and I(s + G), for `Pass.input`, `Pass.total` and `Pass.block_output`.
         functions: what running a block on another input needs, for `Pass.reorder` and
             `Pass.path`.
+        layers: what changes of the layers need, for `Pass.layer_image` and `Pass.add_to_layer`.
+        inputs: what changes of the model's input need, for `Pass.model_input` and
+            `Pass.replace_input`.
     """
 
     replays: bool = True
     branches: bool = False
     states: bool = False
     functions: bool = False
+    layers: bool = False
+    inputs: bool = False
 
 
 See = Callable[["Block", "Tensor", "Tensor", "Tensor"], None]
@@ -81,21 +88,22 @@ See = Callable[["Block", "Tensor", "Tensor", "Tensor"], None]
 Part = Literal["branch", "block"]
 SeeOutput = Callable[["Block", "Tensor", "Tensor"], None]
 SeeLayer = Callable[["Layer", "Tensor", "Tensor"], None]
+SeeActivation = Callable[["Layer", "Tensor", "Tensor"], None]
 
 
 class _Show(NamedTuple):
-    """A block or layer that is shown while a batch runs.
+    """A block, layer or activation that is shown while a batch runs.
 
     Attributes:
         place: the operation before which it is shown.
-        of: the block or layer.
+        of: the block, layer or activation.
         after: of a block, whether it is shown after its end, with x and I(s + G), or before its
             addition.
         values: those that are shown, in the recorded program.
     """
 
     place: int
-    of: Block | Layer
+    of: Block | Layer | Activation
     after: bool
     values: tuple[int, ...]
 
@@ -163,6 +171,11 @@ class Runner:
 
         return find_layers(self._program, self.blocks, self._example, self._samples, run)
 
+    @cached_property
+    def activations(self) -> tuple[Activation, ...]:
+        """The activations that follow `layers`."""
+        return find_activations(self._program, self.layers)
+
     def run(
         self,
         batch: Tensor | tuple[Any, ...],
@@ -171,10 +184,13 @@ class Runner:
         see: See | None = None,
         see_output: SeeOutput | None = None,
         see_layer: SeeLayer | None = None,
+        see_activation: SeeActivation | None = None,
         replays: bool = True,
         branches: bool = False,
         states: bool = False,
         functions: bool = False,
+        layers: bool = False,
+        inputs: bool = False,
     ) -> Pass:
         """Run one batch.
 
@@ -188,24 +204,35 @@ class Runner:
                 there; they are not kept, so memory does not grow with depth.
             see_output: shown every block with x and I(s + G), likewise.
             see_layer: shown every one of `layers` with x and A x, likewise.
+            see_activation: shown every one of `layers` that an activation follows, with what that
+                reads and makes, likewise.
             replays: see `Keep`, as the following.
             branches: likewise.
             states: likewise.
             functions: likewise.
+            layers: likewise.
+            inputs: likewise.
 
         Raises:
             ViolationError: on this batch the model has other blocks than on the example.
         """
         args = _arguments(batch)
         kwargs = self._kwargs if kwargs is None else kwargs
-        kept = self._needed(Keep(replays, branches, states, functions))
+        kept = self._needed(Keep(replays, branches, states, functions, layers, inputs))
         shows = self._shows(before=see is not None, after=see_output is not None)
         if see_layer is not None:
             shows = _with_layers(shows, self.layers)
+        if see_activation is not None:
+            shows = _with_activations(shows, self.activations)
         shown: list[_Show] = []
 
-        def show(one: _Show, own: Block | Layer, tensors: Mapping[int, Tensor]) -> None:
-            if isinstance(own, Layer):
+        def show(
+            one: _Show, own: Block | Layer | Activation, tensors: Mapping[int, Tensor]
+        ) -> None:
+            if isinstance(own, Activation):
+                assert see_activation is not None
+                see_activation(own.layer, *own.tensors(tensors))
+            elif isinstance(own, Layer):
                 assert see_layer is not None
                 see_layer(own, *own.tensors(tensors))
             elif one.after:
@@ -227,13 +254,15 @@ class Runner:
         )
         if program.as_expected:
             program.share_plans(self._program)
-            return self._pass(program, self.blocks, args, kwargs)
+            known = self.layers if layers else ()
+            return self._pass(program, self.blocks, known, args, kwargs)
         program, blocks = self._another_way(args, kwargs)
-        layers = () if see_layer is None else found_again(self.layers, program, blocks)
+        known = ()
+        if layers or see_layer is not None or see_activation is not None:
+            known = found_again(self.layers, program, blocks)
         for one in shows[len(shown) :]:
-            own = layers if isinstance(one.of, Layer) else blocks
-            show(one, own[one.of.index], program.kept)
-        return self._pass(program, blocks, args, kwargs)
+            show(one, _found_again(one.of, program, blocks, known), program.kept)
+        return self._pass(program, blocks, known, args, kwargs)
 
     def _another_way(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -259,7 +288,12 @@ class Runner:
         return rebuild(arguments, _cloned)
 
     def _pass(
-        self, program: Program, blocks: Blocks, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        program: Program,
+        blocks: Blocks,
+        layers: Sequence[Layer],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
     ) -> Pass:
         states = program.random_states
 
@@ -272,7 +306,7 @@ class Runner:
             return self._select(once_more.result)
 
         output, program.result = self._select(program.result), None
-        return Pass(program, blocks, self._select(program.output), again, output)
+        return Pass(program, blocks, self._select(program.output), again, output, layers=layers)
 
     def _shows(self, *, before: bool, after: bool) -> list[_Show]:
         """Plan where each block is shown, in the order of execution."""
@@ -294,10 +328,12 @@ class Runner:
         replays: bool = True,
         states: bool = False,
         functions: bool = False,
+        layers: bool = False,
+        inputs: bool = False,
     ) -> int:
         """Give how many bytes of tensors a batch of `samples` keeps for its blocks."""
-        branches = not (replays or states or functions)
-        kept = self._needed(Keep(replays, branches, states, functions))
+        branches = not (replays or states or functions or layers or inputs)
+        kept = self._needed(Keep(replays, branches, states, functions, layers, inputs))
         return sum(self._bytes(value) for value in kept) * samples // self._samples
 
     @property
@@ -328,6 +364,11 @@ class Runner:
                 needed |= program.needs({block.input: None}, output=Ref(block.output))
                 needed |= program.needs({block.output: None}, output=self._wanted)
                 needed.add(block.input)
+        for layer in self.layers if keep.layers else ():
+            needed |= self._program.needs({layer.output: None}, output=self._wanted)
+            needed |= {layer.input, layer.output}
+        for value in self._program.inputs[:1] if keep.inputs else ():
+            needed |= self._program.needs({value: None}, output=self._wanted) | {value}
         return needed
 
     def _needed_to_replay(self, block: Block) -> set[int]:
@@ -343,7 +384,7 @@ class Runner:
 def _visits(
     shows: Sequence[_Show],
     kept: set[int],
-    show: Callable[[_Show, Block | Layer, Mapping[int, Tensor]], None],
+    show: Callable[[_Show, Block | Layer | Activation, Mapping[int, Tensor]], None],
 ) -> dict[int, Callable[[dict[int, Tensor]], None]]:
     """Give what is called at each place; a tensor is let go when it was shown for the last time."""
     last = {value: number for number, one in enumerate(shows) for value in one.values}
@@ -368,6 +409,34 @@ def _with_layers(shows: Sequence[_Show], layers: Sequence[Layer]) -> list[_Show]
         _Show(layer.operation + 1, layer, True, (layer.input, layer.output)) for layer in layers
     ]
     return sorted([*more, *shows], key=lambda one: (one.place, not one.after))
+
+
+def _with_activations(shows: Sequence[_Show], activations: Sequence[Activation]) -> list[_Show]:
+    """Plan where each activation is shown, likewise."""
+    more = [_Show(one.operation + 1, one, True, (one.input, one.output)) for one in activations]
+    return sorted([*more, *shows], key=lambda one: (one.place, not one.after))
+
+
+def _found_again(
+    one: Block | Layer | Activation, program: Program, blocks: Blocks, layers: Sequence[Layer]
+) -> Block | Layer | Activation:
+    """Give what is to be shown as it is in another recording of the same network.
+
+    Raises:
+        ViolationError: of an activation that did not run.
+    """
+    if isinstance(one, Layer):
+        return layers[one.index]
+    if not isinstance(one, Activation):
+        return blocks[one.index]
+    found = find_activations(program, [layers[one.layer.index]])
+    if not found:
+        raise ViolationError(
+            "on this batch the model's control flow leaves out the activation after "
+            f"{one.layer.name}, which ran on the first one; measure batches on which its "
+            "activations are the same."
+        )
+    return found[0]
 
 
 def _cloned(leaf: Any) -> Any:
@@ -404,6 +473,7 @@ class Pass:
         wanted: structure of `Ref` that replays give.
         again: runs the batch once more with some additions dropped, without a replay.
         output: what the model returned of `wanted`.
+        layers: in that recording, where they are to be changed.
     """
 
     def __init__(
@@ -413,10 +483,13 @@ class Pass:
         wanted: Any,
         again: Callable[[Sequence[Operand]], Any],
         output: Any,
+        *,
+        layers: Sequence[Layer] = (),
     ) -> None:
         self._program = program
         self._wanted = wanted
         self._again = again
+        self._layers = layers
         self.blocks = blocks
         self.output = output
 
@@ -547,6 +620,38 @@ class Pass:
         """
         return self.replace_sum(block, self.shortcut(block) + branch)
 
+    def layer_image(self, layer: Layer, weight: Tensor) -> Tensor:
+        """Give what a layer would make of its input with another weight; needs `layers`.
+
+        Args:
+            layer: one of the runner's.
+            weight: like `Layer.weight`.
+
+        Returns:
+            As the layer's output lies in the model; without the bias, a factor and a skip.
+        """
+        own = self._own_layer(layer)
+        return layer_image(own, _Kept(self._program.kept)[own.input], weight)
+
+    def add_to_layer(self, layer: Layer, change: Tensor) -> Any:
+        """Give the model's output with `change` added to the output of a layer; needs `layers`.
+
+        Args:
+            layer: one of the runner's; only this execution of it is changed.
+            change: as the layer's output lies in the model.
+        """
+        own = self._own_layer(layer)
+        return self._replay({own.output: _Kept(self._program.kept)[own.output] + change})
+
+    @property
+    def model_input(self) -> Tensor:
+        """The first tensor that the model was given, `(sample, …)`; kept by `inputs`."""
+        return _Kept(self._program.kept)[self._program.inputs[0]]
+
+    def replace_input(self, x: Tensor) -> Any:
+        """Give the model's output with `x` in the place of `model_input`; needs `inputs`."""
+        return self._replay({self._program.inputs[0]: x})
+
     def reorder(self, *orders: Sequence[Block]) -> Any:
         """Give the model's output with neighbouring blocks run in these orders; needs `functions`.
 
@@ -606,6 +711,20 @@ class Pass:
             )
         return self.blocks[block.index]
 
+    def _own_layer(self, layer: Layer) -> Layer:
+        """Give the layer as it is in this pass, likewise."""
+        if not self._layers:
+            raise InputError(_NOT_KEPT)
+        return self._layers[layer.index]
+
+
+_NOT_KEPT = (
+    "the pass did not keep the tensors that this needs: give Runner.run branches=True for tensors "
+    "and replace_branch, states=True for input, total and block_output, functions=True for reorder "
+    "and path, layers=True for layer_image and add_to_layer, inputs=True for model_input and "
+    "replace_input."
+)
+
 
 class _Kept(Mapping[int, "Tensor"]):
     """The tensors that a pass kept; what it did not is refused in words."""
@@ -617,11 +736,7 @@ class _Kept(Mapping[int, "Tensor"]):
         try:
             return self._kept[value]
         except KeyError:
-            raise InputError(
-                "the pass did not keep the tensors that this needs: give Runner.run branches=True "
-                "for tensors and replace_branch, states=True for input, total and block_output, "
-                "functions=True for reorder and path."
-            ) from None
+            raise InputError(_NOT_KEPT) from None
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._kept)

@@ -110,8 +110,8 @@ ACTIVATIONS = _overloads(
 CONVOLUTION = aten.convolution.default
 MATRIX_PRODUCTS = _overloads("mm", "addmm", "bmm", "baddbmm")
 
-# Rearrangements that keep every number.
-VIEWS = _overloads(
+# Rearrangements that keep every number and their order.
+RESHAPES = _overloads(
     "alias",
     "clone",
     "contiguous",
@@ -120,17 +120,14 @@ VIEWS = _overloads(
     "_unsafe_view",
     "_reshape_alias",
     "reshape",
-    "permute",
-    "transpose",
-    "t",
     "squeeze",
     "unsqueeze",
-    "expand",
     "flatten",
     "_to_copy",
     "lift_fresh",
-    "roll",
 )
+# Rearrangements that keep every number.
+VIEWS = RESHAPES | _overloads("permute", "transpose", "t", "expand", "roll")
 # Steps that keep a part of a tensor along one dimension, given as second or third argument.
 PARTS = _overloads("slice", "split", "split_with_sizes", "chunk")
 _POOLS = _overloads(

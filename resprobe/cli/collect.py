@@ -90,7 +90,7 @@ if TYPE_CHECKING:
     default=10,
     show_default=True,
     metavar="T",
-    help="Random draws of each level.",
+    help="Random draws of each level; of noise, at every level the same.",
 )
 @click.option(
     "--trial-seed",
@@ -98,6 +98,14 @@ if TYPE_CHECKING:
     default=0,
     show_default=True,
     help="Seed of these draws; larger K and T keep those of smaller ones.",
+)
+@click.option(
+    "--noise-levels",
+    default="0.03,0.1,0.3",
+    show_default=True,
+    metavar="E,F,…",
+    help="For weight-noise and input-noise: the norm of the noise over that of what it is added "
+    "to.",
 )
 @click.option(
     "--drop-transitions",
@@ -137,6 +145,7 @@ def collect(  # noqa: PLR0917  # click passes every option by name
     levels: int,
     trials: int,
     trial_seed: int,
+    noise_levels: str,
     drop_transitions: bool,
     training_samples: int,
     device: str,
@@ -171,7 +180,8 @@ def collect(  # noqa: PLR0917  # click passes every option by name
     families = chosen_families(preset, quantities)
     chosen = Samples(samples, sample_seed, _indices(sample_indices))
     leave = left_alone(families, quantities)
-    drawn = Trials(levels, trials, trial_seed, drop_transitions, training_samples)
+    noise = _numbers(noise_levels)
+    drawn = Trials(levels, trials, trial_seed, drop_transitions, training_samples, noise)
     how: dict[str, Any] = {
         "samples": chosen,
         "trials": drawn,
@@ -326,6 +336,15 @@ def _indices(text: str | None) -> tuple[int, ...] | None:
         ) from error
 
 
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"--noise-levels {text!r}: give numbers with commas, such as 0.03,0.1,0.3."
+        ) from error
+
+
 def _print_estimates(estimates: Sequence[Estimate], as_json: bool) -> None:
     lines = [
         f"{e.family} would be left out: {e.left_out}"
@@ -340,10 +359,12 @@ def _print_estimates(estimates: Sequence[Estimate], as_json: bool) -> None:
 def _line(item: Collected) -> str:
     if item.left_out:
         return f"{item.family} left out: {item.left_out}"
+    count = f"{item.samples} samples" if item.samples else ""
     if item.kept:
-        kept = f"{item.family} kept as it was measured before, on {item.samples} samples"
-        return f"{item.path}: {kept}"
-    return f"{item.path}: {item.family} of {item.samples} samples in {item.seconds:.1f} s"
+        on = f", on {count}" if count else ""
+        return f"{item.path}: {item.family} kept as it was measured before{on}"
+    of = f" of {count}" if count else ""
+    return f"{item.path}: {item.family}{of} in {item.seconds:.1f} s"
 
 
 def _print_collected(done: Sequence[Collected], target: Path, as_json: bool, quiet: bool) -> None:

@@ -33,7 +33,7 @@ PART = Coordinate(
 
 
 class BlockFunctions:
-    """Measures functions of the blocks, sample by sample; see `OfFunctions` and `Measurement`.
+    """Measures functions of the blocks, sample by sample; see `Costly` and `Measurement`.
 
     A family gives `rows`; nothing is added up over the samples.
     """

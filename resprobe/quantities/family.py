@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from resprobe.blocks.intervene import Pass
     from resprobe.blocks.layers import Layer
     from resprobe.quantities.quantity import Quantity
+    from resprobe.quantities.trials import Trials
 
 
 class Measurement(Protocol):
@@ -76,8 +77,8 @@ class Reestimating(Measurement, Protocol):
 
 
 @runtime_checkable
-class OfFunctions(Protocol):
-    """Measures blocks as functions: costly for every sample, and not possible in every network."""
+class Costly(Protocol):
+    """Takes long for every sample, and is not possible in every network."""
 
     samples_at_once: int  # so few that an interruption loses little
 
@@ -85,7 +86,7 @@ class OfFunctions(Protocol):
         """Give about how many seconds a sample takes, 0.0 where that is not known.
 
         Raises:
-            InputError: the blocks of the network are no functions that can be measured.
+            InputError: the network does not allow it, as where its blocks are no functions.
         """
 
 
@@ -98,6 +99,46 @@ class OfLayers(Protocol):
 
     def see_layer(self, layer: Layer, x: Tensor, image: Tensor) -> None:
         """Take x and A x of a layer while a batch runs, each `(sample, …)`; before `rows`."""
+
+
+@runtime_checkable
+class ChangesLayers(Protocol):
+    """Measures how the network answers to changes of its layers, by replays of what follows."""
+
+    changes_layers: bool  # whether `rows` asks for `Pass.layer_image` and `Pass.add_to_layer`
+
+    def take_layers(self, layers: Sequence[Layer]) -> None:
+        """Take them, before anything else; raise `InputError` if they can't be measured."""
+
+
+@runtime_checkable
+class OfActivations(Protocol):
+    """Measures the activations that follow layers."""
+
+    def take_layers(self, layers: Sequence[Layer]) -> None:
+        """Take all layers, before anything else; raise `InputError` if they can't be measured."""
+
+    def see_activation(self, layer: Layer, x: Tensor, y: Tensor) -> None:
+        """Take what an activation reads and makes while a batch runs, each `(sample, …)`."""
+
+
+@runtime_checkable
+class OfTrials(Protocol):
+    """Draws at random by `Trials`, which is the last argument that makes the measurement."""
+
+    @staticmethod
+    def trial_settings(trials: Trials) -> dict[str, Any]:
+        """Give what of the trials decides the numbers of the family, JSON-ready."""
+
+
+@runtime_checkable
+class ChangesInputs(Protocol):
+    """Measures how the network answers to changes of its input, of each sample another one."""
+
+    changes_inputs: bool  # whether `rows` asks for `Pass.model_input` and `Pass.replace_input`
+
+    def take_samples(self, indices: NDArray[np.int64]) -> None:
+        """Take the indices in the data set of a batch's samples, before its `rows`."""
 
 
 class Tally:

@@ -113,7 +113,7 @@ TRAIN_MODE_CONVERGED = _converged("_train_mode", _MODES[1][2])
 
 
 class InterlayerCushion(BlockFunctions):
-    """Measures the family `interlayer-cushion`; see `OfFunctions`."""
+    """Measures the family `interlayer-cushion`; see `Costly`."""
 
     family = "interlayer-cushion"
     samples_at_once = 8
@@ -130,16 +130,7 @@ class InterlayerCushion(BlockFunctions):
 
     def try_on(self, whole: Pass) -> float:
         """Raise `InputError` if a block of the network is no function that has a derivative."""
-        for block in self.blocks:
-            path = whole.path(block)
-            x = path.point()
-            try:
-                _link(path, "recorded")(x, x[None])
-            except NotImplementedError as error:
-                raise InputError(
-                    f"block {block.name} runs an operation that torch can't differentiate "
-                    f"forwards ({str(error).splitlines()[0]}); leave interlayer-cushion out."
-                ) from error
+        require_derivatives(whole, self.blocks, self.family)
         return 0.0
 
     def rows(self, whole: Pass, labels: Tensor) -> dict[str, Tensor]:
@@ -167,7 +158,7 @@ class InterlayerCushion(BlockFunctions):
         """Give first block, length - 1 and cushions of every span that there is."""
         assert self._reach is not None
         paths = [whole.path(block, batch_norm=mode) for block in self.blocks]
-        links = [_link(path, mode) for path in paths]
+        links = [link(path, mode) for path in paths]
         able = [mode == "recorded" or _runs_alone(path) for path in paths]
         counts = np.cumsum([0, *(mode == "recorded" or _normalises(path) for path in paths)])
         for block, last in zip(self.blocks, self._reach, strict=True):
@@ -178,9 +169,9 @@ class InterlayerCushion(BlockFunctions):
             x = paths[first].point()
             behind = min(last + 1, stop)
             chains = [(links[first:behind], range(behind - first))]
-            for end in range(last + 1, min(_end(self.blocks, first) + 1, stop)):
+            for end in range(last + 1, min(last_of_chain(self.blocks, first) + 1, stop)):
                 path = whole.path(block, self.blocks[end], batch_norm=mode)
-                chains.append(([_link(path, mode)], range(end - first, end - first + 1)))
+                chains.append(([link(path, mode)], range(end - first, end - first + 1)))
             for chain, lengths in chains:
                 if counts[first + lengths[-1] + 1] == counts[first]:
                     continue
@@ -249,13 +240,27 @@ def _probes(x: Tensor, first_sample: int, block: int, before: int) -> Iterator[T
     yield from torch.stack(each, dim=1).split(max(1, _ROOM // x.numel()))
 
 
+def require_derivatives(whole: Pass, blocks: Blocks, family: str) -> None:
+    """Raise `InputError` if a block is no function of each sample that has a derivative."""
+    for block in blocks:
+        path = whole.path(block)
+        x = path.point()
+        try:
+            link(path, "recorded")(x, x[None])
+        except NotImplementedError as error:
+            raise InputError(
+                f"block {block.name} runs an operation that torch can't differentiate forwards "
+                f"({str(error).splitlines()[0]}); leave {family} out."
+            ) from error
+
+
 def reach(whole: Pass, blocks: Blocks, first: int) -> int:
     """Give the last block up to which the functions of single blocks make up that of a span.
 
     Beyond it something else leads from the first block's input into a block, as a connection over
     several of them, or something stands between two blocks.
     """
-    end = _end(blocks, first)
+    end = last_of_chain(blocks, first)
     span = whole.path(blocks[first], blocks[end])
     depends = {value for call in span.calls for value in call.makes} | {span.input}
     out = whole.path(blocks[first]).output[0][0]
@@ -267,7 +272,7 @@ def reach(whole: Pass, blocks: Blocks, first: int) -> int:
     return end
 
 
-def _end(blocks: Blocks, first: int) -> int:
+def last_of_chain(blocks: Blocks, first: int) -> int:
     """Give the last block of the longest span from a block on."""
     end = first
     while end + 1 < len(blocks) and blocks[end + 1].follows:
@@ -275,7 +280,7 @@ def _end(blocks: Blocks, first: int) -> int:
     return end
 
 
-def _link(path: Path, mode: BatchNorm) -> Link:
+def link(path: Path, mode: BatchNorm) -> Link:
     """Give a path as a link: linear steps at its own point, or a function to differentiate."""
     from resprobe.linalg.chain import differentiated
 

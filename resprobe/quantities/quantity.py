@@ -7,8 +7,16 @@ from dataclasses import dataclass
 from resprobe.errors import InputError
 from resprobe.registry import entries, load
 
-COSTS = ("hook", "lesion", "noise", "jvp", "jacobian")
-DEFAULT_SAMPLES = {"hook": None, "lesion": None, "noise": 1024, "jvp": 256, "jacobian": 16}
+COSTS = ("weights", "hook", "lesion", "noise", "jvp", "jacobian")
+# None: all samples. What is of the weights alone takes none, whatever is asked for.
+DEFAULT_SAMPLES = {
+    "weights": 0,
+    "hook": None,
+    "lesion": None,
+    "noise": 1024,
+    "jvp": 256,
+    "jacobian": 16,
+}
 
 
 @dataclass(frozen=True)
@@ -17,7 +25,7 @@ class Quantity:
 
     Attributes:
         name: as stored, listed and asked for.
-        family: the collected family that holds it, or "step" / "epoch" of `training.h5`.
+        family: the collected family that holds it, or "step" / "epoch" / "pair" of `training.h5`.
         dims: of the stored variable.
         units: "1" where it has none.
         dtype: of the stored variable.

@@ -1,4 +1,4 @@
-"""Which interventions are drawn at random: sets of blocks to drop, orders of blocks to run."""
+"""What is drawn at random: sets of blocks to drop, orders of blocks to run, noise."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from resprobe.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MOST = 1000  # levels, and trials of each
 # Draws in a row that give nothing new, after which a level is taken to hold no other order.
@@ -27,6 +30,7 @@ class Trials:
         seed: of the draws, those of training images included.
         transitions: whether blocks that change the shape are dropped too.
         training_samples: images that re-estimate the statistics of BatchNorm.
+        noise_levels: size of the noise, relative to what it is added to, each once.
     """
 
     levels: int = 10
@@ -34,6 +38,7 @@ class Trials:
     seed: int = 0
     transitions: bool = False
     training_samples: int = 1000
+    noise_levels: tuple[float, ...] = (0.03, 0.1, 0.3)
 
     def __post_init__(self) -> None:
         """Refuse what can't be drawn.
@@ -48,10 +53,35 @@ class Trials:
             raise InputError(f"--trial-seed {self.seed}: give 0 or a larger whole number.")
         if self.training_samples < 2:
             raise InputError(f"--training-samples {self.training_samples}: give 2 or more.")
+        levels = self.noise_levels
+        wrong = [level for level in levels if not (math.isfinite(level) and level >= 0)]
+        if wrong or not levels or len(set(levels)) < len(levels):
+            given = ",".join(map(str, levels))
+            raise InputError(
+                f"--noise-levels {given}: give different numbers, none below 0, such as "
+                "0.03,0.1,0.3."
+            )
 
     def of_draws(self) -> dict[str, Any]:
         """Give what decides the interventions, JSON-ready."""
-        return {k: v for k, v in asdict(self).items() if k != "training_samples"}
+        others = ("training_samples", "noise_levels")
+        return {k: v for k, v in asdict(self).items() if k not in others}
+
+    def of_noise(self) -> dict[str, Any]:
+        """Give what decides the noise, JSON-ready."""
+        return {"levels": self.noise_levels, "count": self.count, "seed": self.seed}
+
+
+def direction(shape: Sequence[int], *key: int) -> NDArray[np.float64]:
+    """Draw a Gaussian array of norm 1.
+
+    Args:
+        shape: of the array.
+        *key: whole numbers from 0, of which the array is a function.
+    """
+    drawn = np.random.default_rng(key).standard_normal(tuple(shape))
+    unit: NDArray[np.float64] = drawn / np.linalg.norm(drawn)
+    return unit
 
 
 def random_sets(

@@ -153,3 +153,19 @@ class TestSettings:
         assert len(test) == 500
         with pytest.raises(InputError, match=r"data\.subset = 9999: digits has 1,297"):
             setup.load_images(tiny("data.subset=9999").data)
+
+
+def test_weights_of_a_float64_run_are_measured_to_the_bit(tiny, tmp_path):
+    from safetensors.torch import load_file
+
+    from resprobe.source import from_run
+
+    train(tiny("train.dtype=float64"), tmp_path / "run")
+    source, step = from_run(tmp_path / "run", "last")
+    stored = load_file(tmp_path / "run" / "checkpoints" / f"{checkpoints.stem(step)}.safetensors")
+    weights = source.model.state_dict()
+    assert source.dtype == torch.float64
+    assert all(torch.equal(weights[name], stored[name]) for name in stored)
+    assert any(
+        not torch.equal(t, t.float().double()) for t in stored.values() if t.is_floating_point()
+    )

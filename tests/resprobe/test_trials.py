@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from resprobe.errors import InputError
-from resprobe.quantities.trials import Trials, discordant, random_orders, random_sets
+from resprobe.quantities.trials import (
+    Trials,
+    direction,
+    discordant,
+    random_orders,
+    random_sets,
+)
 
 
 def rng(*seed):
@@ -88,3 +94,27 @@ def test_one_minus_twice_the_share_is_kendalls_tau(order):
 def test_numbers_out_of_range_are_refused(given_, words):
     with pytest.raises(InputError, match=words):
         Trials(**given_)
+
+
+def test_what_decides_lesions_is_as_files_of_before_there_was_noise_have_it():
+    """A key more would make every file that is there one of other settings."""
+    drawn = {"levels": 10, "count": 10, "seed": 0, "transitions": False}
+    assert Trials(noise_levels=(0.5,), training_samples=50).of_draws() == drawn
+    assert Trials(levels=3, transitions=True).of_noise() == Trials().of_noise()
+
+
+@given(st.lists(st.integers(1, 5), max_size=4), st.integers(0, 2**40), st.integers(0, 99))
+@settings(max_examples=40)
+def test_directions_have_norm_one_and_follow_from_their_key(shape, seed, number):
+    drawn = direction(shape, seed, number)
+    assert drawn.shape == tuple(shape)
+    assert np.linalg.norm(drawn) == pytest.approx(1, abs=1e-14)
+    assert (drawn == direction(shape, seed, number)).all()
+
+
+def test_directions_are_gaussian_and_those_of_different_keys_independent():
+    drawn = np.stack([direction((50, 40), 3, key).ravel() for key in range(20)])
+    cosines = (drawn @ drawn.T)[np.triu_indices(20, 1)]
+    assert np.abs(cosines).max() < 4.5 / math.sqrt(2000)  # of 190, standard deviation 1/√2000
+    kurtosis = 2000 * (drawn**4).sum(axis=1).mean()
+    assert kurtosis == pytest.approx(3, abs=0.15)  # 4 standard errors √(24/40000), and the norm's

@@ -17,6 +17,7 @@ OPTIONS = (
     "levels",
     "trials",
     "trial-seed",
+    "noise-levels",
     "drop-transitions",
     "training-samples",
 )
