@@ -2,4 +2,5 @@
 
 ENTRIES = {
     "train": "resprobe_models.commands_train:train",
+    "convert": "resprobe_models.commands_convert:convert",
 }
