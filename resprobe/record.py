@@ -18,9 +18,9 @@ from resprobe.blocks.discover import blocks_of_samples
 from resprobe.blocks.samples import count_samples
 from resprobe.blocks.selftest import prove
 from resprobe.errors import DiskFullError, InputError, UnknownNameError
-from resprobe.handover import WritingThread
+from resprobe.handover import Rows, WritingThread
 from resprobe.provenance import device_attributes, provenance
-from resprobe.quantities.quantity import all_quantities
+from resprobe.quantities.quantity import all_quantities, of_family
 from resprobe.record_jacobian import FixedSamples
 from resprobe.record_step import BATCH_ROWS, StepWork
 from resprobe.store.lock import run_lock
@@ -30,8 +30,10 @@ from resprobe.store.training import (
     EPOCH,
     EPOCHS,
     JACOBIAN,
+    PAIR,
     STEP,
     jacobian_group,
+    pair_group,
     training_groups,
 )
 from resprobe.store.writer import Writer
@@ -80,6 +82,8 @@ class Recorder:
             never. Each takes seconds, unlike all else that is recorded.
         jacobian_samples: what the model is called with for them: one tensor `(sample, …)`, or all
             positional arguments as a tuple; a few samples, the same over the whole training.
+        pair: whether a second network is trained in lockstep, with which every recorded step is
+            compared, into `/training/pair`; `step` is then told how.
         resume: go on in a file that is there also where `start_step` is 0; without one there, a
             new one is made.
         tell: called with a sentence on what went wrong but does not end the training (a full
@@ -110,6 +114,7 @@ class Recorder:
         start_step: int = 0,
         jacobian_every: int = 0,
         jacobian_samples: Tensor | tuple[Any, ...] | None = None,
+        pair: bool = False,
         resume: bool = False,
         tell: Callable[[str], None] | None = None,
         attributes: Mapping[str, str | int | float] | None = None,
@@ -136,6 +141,8 @@ class Recorder:
         self._step = self._start = start_step
         self._jacobian_every, self._jacobian_samples = jacobian_every, jacobian_samples
         self._jacobians: FixedSamples | None = None
+        self._pair_names = [quantity.name for quantity in of_family("pair")] if pair else []
+        self._pair_rows = Rows(dict.fromkeys(self._pair_names, 0), BATCH_ROWS)
         self._resume = resume or start_step > 0
         self._tell = tell or _to_stderr
         self._attributes = dict(attributes or {})
@@ -207,26 +214,43 @@ class Recorder:
             self._thread.flush()
         self._report()
 
-    def step(self, loss: Tensor | float, accuracy: Tensor | float | None = None) -> None:
+    def step(
+        self,
+        loss: Tensor | float,
+        accuracy: Tensor | float | None = None,
+        pair: Callable[[], Mapping[str, Tensor]] | None = None,
+    ) -> None:
         """Record the step that the optimizer has just taken.
 
         Args:
             loss: of the step, 0-d on the model's device (never waited for) or a number.
             accuracy: of the batch, likewise; None leaves it NaN.
+            pair: compares the two networks of a pair; called where the step is recorded, gives
+                each quantity of family `pair` by name, 0-d float64 on the model's device.
 
         Raises:
-            InputError: no training-mode forward pass ran since the last step, or the loss or
-                accuracy is not one number.
+            InputError: no training-mode forward pass ran since the last step, the loss or
+                accuracy is not one number, or `pair` is there without the Recorder's or missing.
         """
         self._step += 1
+        if (pair is None) == bool(self._pair_names):
+            raise InputError(
+                "Recorder(pair=True) and Recorder.step(loss, pair=…) belong together; give both "
+                "or neither."
+            )
         if self._failed:
             return
         if (self._step - 1) % self._every == 0:
-            self._record(loss, accuracy)
+            self._record(loss, accuracy, pair)
         if self._jacobian_every and (self._step - 1) % self._jacobian_every == 0:
             self._measure_jacobians()
 
-    def _record(self, loss: Tensor | float, accuracy: Tensor | float | None) -> None:
+    def _record(
+        self,
+        loss: Tensor | float,
+        accuracy: Tensor | float | None,
+        pair: Callable[[], Mapping[str, Tensor]] | None,
+    ) -> None:
         if self._work is None or not self._work.passes:
             raise InputError(
                 "Recorder.step was called without a forward pass of the model in training mode "
@@ -243,6 +267,10 @@ class Recorder:
         with torch.no_grad():
             row = self._work.row(loss, accuracy)
         self._work.rows.add(row, {"step": self._step, "learning_rate": rate})
+        if pair is not None:
+            figures = pair()
+            together = torch.stack([figures[name] for name in self._pair_names])
+            self._pair_rows.add(together, {"step": self._step})
         late = time.monotonic() - self._last_handover > _PATIENCE
         if self._work.rows.full or late:
             self._hand_over()
@@ -336,6 +364,8 @@ class Recorder:
         if self._jacobian_samples is not None:
             self._jacobians = FixedSamples(self.model, self._jacobian_samples, blocks)
             groups.append(jacobian_group(blocks, count_samples(self._jacobian_samples)))
+        if self._pair_names:
+            groups.append(pair_group())
         resume = self._resume and self.path.exists()
         writer = Writer(self.path, groups, attributes, chunk_rows=BATCH_ROWS, resume=resume)
         if resume:
@@ -373,6 +403,8 @@ class Recorder:
             return
         if len(self._work.rows):
             self._thread.put(STEP, self._work.rows.take())
+        if len(self._pair_rows):
+            self._thread.put(PAIR, self._pair_rows.take())
         for row in self._epoch_rows:
             self._thread.put(EPOCHS, row)
         self._epoch_rows.clear()

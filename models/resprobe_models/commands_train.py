@@ -67,6 +67,7 @@ def train(  # noqa: PLR0917  # click passes every option by name
         resprobe train resnet-20-digits -o r20
         resprobe train resnet-20-cifar10 --data-dir data --set train.epochs=5 -o r20
     """
+    from resprobe_models.pair import partner_recipe
     from resprobe_models.progress import make_progress
     from resprobe_models.recipe import apply_overrides, load_recipe, to_toml
 
@@ -77,6 +78,7 @@ def train(  # noqa: PLR0917  # click passes every option by name
         # commands start elsewhere.
         extra.append(f"data.dir={json.dumps(str(real_path(data_dir)), ensure_ascii=False)}")
     resolved = apply_overrides(load_recipe(recipe), [*overrides, *extra])
+    partner_recipe(resolved)  # a pair that cannot be is refused in a dry run, too
     if dry_run:
         click.echo(json.dumps(resolved.tables(), indent=2) if as_json else to_toml(resolved))
         return

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -26,8 +26,27 @@ EVALUATION_BATCH = 500
 class StepRecorder(Protocol):
     """What the loop needs of a recorder."""
 
-    def step(self, loss: Tensor, *, accuracy: Tensor | None = None) -> None:
-        """Take one finished step."""
+    def step(
+        self,
+        loss: Tensor,
+        *,
+        accuracy: Tensor | None = None,
+        pair: Callable[[], Mapping[str, Tensor]] | None = None,
+    ) -> None:
+        """Take one finished step, and what compares it with that of a partner."""
+
+
+class Partner(Protocol):
+    """What the loop needs of a second network that is trained in lockstep."""
+
+    def step(self, images: Tensor, labels: Tensor, loss: Tensor) -> None:
+        """Take the step that the first network has just taken with this loss."""
+
+    def distances(self) -> dict[str, Tensor]:
+        """Compare the two networks after the step."""
+
+    def finite(self) -> bool:
+        """Whether its loss so far is a number; this waits for the device."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +128,7 @@ class Training:
         clip_norm: the gradient's largest L2 norm; None for any.
         processes: that train together.
         step: optimizer steps done.
+        logits: of the last batch; none before the first.
     """
 
     model: nn.Module
@@ -118,13 +138,15 @@ class Training:
     clip_norm: float | None = None
     processes: Processes = ALONE
     step: int = 0
+    logits: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def batch(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Give mean loss and number of right answers of a batch, 0-d on the device."""
         with self.autocast():
             logits = self.model(images)
             loss = functional.cross_entropy(logits, labels)
-        return loss, (logits.detach().argmax(dim=1) == labels).sum()
+        self.logits = logits.detach()
+        return loss, (self.logits.argmax(dim=1) == labels).sum()
 
 
 def train_epoch(
@@ -137,6 +159,7 @@ def train_epoch(
     recorder: StepRecorder | None,
     look: Callable[[int, Figures], None],
     wish: Wish,
+    partner: Partner | None = None,
 ) -> None:
     """Train one epoch, or what is left of it; the tally is of the weights as they changed.
 
@@ -153,10 +176,11 @@ def train_epoch(
         recorder: takes every step, if given.
         look: called with the step and the figures so far at each look.
         wish: asked after each step.
+        partner: takes every step too, if given; a loss of its own ends the epoch likewise.
     """
     together = training.processes
     training.model.train()
-    take_step = _Step(training, wish)
+    take_step = Step(training, wish)
     looked = time.perf_counter()
     batches = data.epoch(
         epoch.plan,
@@ -171,20 +195,24 @@ def train_epoch(
         loss, correct, stop = take_step(images, labels, size)
         epoch.batches += 1
         epoch.tally.add(loss, correct, size)
+        if partner is not None:
+            partner.step(images, labels, loss)
         if recorder is not None:
-            recorder.step(loss.detach(), accuracy=correct / size)
+            compare = None if partner is None else partner.distances
+            recorder.step(loss.detach(), accuracy=correct / size, pair=compare)
         if stop:
             return
         if time.perf_counter() - looked >= LOOK_SECONDS:
             figures = epoch.tally.figures()
             # With several processes all end together, at the end of the epoch.
-            if not figures.finite and together.count == 1:
+            finite = figures.finite and (partner is None or partner.finite())
+            if not finite and together.count == 1:
                 return
             look(training.step, figures)
             looked = time.perf_counter()
 
 
-class _Step:
+class Step:
     """One step of the optimizer, alone or together with other processes."""
 
     def __init__(self, training: Training, wish: Wish) -> None:

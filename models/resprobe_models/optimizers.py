@@ -22,10 +22,12 @@ class Rule(NamedTuple):
     Attributes:
         name: of its class in `torch.optim`.
         defaults: of the keys of `[train]` that it takes beside `weight_decay`.
+        decoupled: whether weight decay acts on the weights, not as a term of the gradient.
     """
 
     name: str
     defaults: Mapping[str, Any]
+    decoupled: bool = False
 
 
 _ADAM = {"betas": (0.9, 0.999), "eps": 1e-8}
@@ -33,7 +35,7 @@ _ADAM = {"betas": (0.9, 0.999), "eps": 1e-8}
 RULES: Mapping[str, Rule] = {
     "sgd": Rule("SGD", {"momentum": 0.9, "nesterov": False}),
     "adam": Rule("Adam", _ADAM),
-    "adamw": Rule("AdamW", _ADAM),
+    "adamw": Rule("AdamW", _ADAM, decoupled=True),
     "nadam": Rule("NAdam", _ADAM),
     "radam": Rule("RAdam", _ADAM),
     "adamax": Rule("Adamax", _ADAM),
@@ -77,17 +79,109 @@ def make_optimizer(table: TrainTable, rate: float, model: nn.Module) -> torch.op
         table: `[train]`, resolved.
         rate: learning rate of the first step.
         model: on its device.
+
+    Raises:
+        InputError: weight decay is to pull toward the identity, and the network has no ID entries.
     """
     import torch
 
     rule = RULES[table.optimizer]
+    decay = table.weight_decay * table.wd_scale
     made: torch.optim.Optimizer = getattr(torch.optim, rule.name)(
         model.parameters(),
         lr=rate,
-        weight_decay=table.weight_decay,
+        weight_decay=decay,
         **{key: getattr(table, key) for key in rule.defaults},
     )
+    if table.decay_toward == "identity":
+        entries = id_entries(model, "train.decay_toward = identity")
+        if decay:
+            weights = dict(model.named_parameters())
+            identity = {weights[name]: mask.to(weights[name]) for name, mask in entries.items()}
+            _TowardIdentity(made, identity, decay, decoupled=rule.decoupled)
     return made
+
+
+def id_entries(model: nn.Module, key: str) -> dict[str, Tensor]:
+    """Give the ID entries that a network names: a bool mask by name of the weight.
+
+    Args:
+        model: that has the method `id_entries`.
+        key: of the recipe, with its value, that asks for them.
+
+    Raises:
+        InputError: it has not, or names what is no parameter of the mask's shape.
+    """
+    named = getattr(model, "id_entries", None)
+    if not callable(named):
+        raise InputError(
+            f"{key} needs the ID entries of the network, which it does not name (it has no method "
+            "id_entries); take one that does, such as simplified-resnet."
+        )
+    found: dict[str, Tensor] = named()
+    shapes = {name: weight.shape for name, weight in model.named_parameters()}
+    for name, mask in found.items():
+        if shapes.get(name) != mask.shape:
+            raise InputError(
+                f"{key}: the network's id_entries names {name} with a mask of shape "
+                f"{tuple(mask.shape)}, which is no parameter of that shape; repair the network."
+            )
+    return found
+
+
+class _TowardIdentity:
+    """Makes a rule's weight decay pull to ρ, which is 1 at the ID entries and 0 elsewhere.
+
+    The rule adds d·p to the gradient, or, decoupled, takes η·d·p from the weights p. To put p - ρ
+    in the place of p, the gradient is less by d·ρ for the time of the step, and afterwards the one
+    that the loss gave; or the weights are more by η·d·ρ after the step. A parameter without a
+    gradient does not decay.
+
+    Source: Yu and Tomasi (2019), Sec. 3: the penalty of a plain network is that of T⁻¹(p).
+
+    Args:
+        optimizer: gets hooks on its step.
+        identity: weight to ρ, of its shape and dtype.
+        decay: d.
+        decoupled: which of the two it is.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        identity: Mapping[nn.Parameter, Tensor],
+        decay: float,
+        *,
+        decoupled: bool,
+    ) -> None:
+        self._identity, self._decay = identity, decay
+        self._gradients: list[tuple[nn.Parameter, Tensor]] = []
+        if decoupled:
+            optimizer.register_step_post_hook(self._move_weights)
+        else:
+            optimizer.register_step_pre_hook(self._lend_gradients)
+            optimizer.register_step_post_hook(self._give_back)
+
+    def _lend_gradients(self, *_: Any) -> None:
+        self._gradients = [
+            (weight, weight.grad) for weight in self._identity if weight.grad is not None
+        ]
+        for weight, gradient in self._gradients:
+            weight.grad = gradient.sub(self._identity[weight], alpha=self._decay)
+
+    def _give_back(self, *_: Any) -> None:
+        for weight, gradient in self._gradients:
+            weight.grad = gradient
+        self._gradients = []
+
+    def _move_weights(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        import torch
+
+        rate = optimizer.param_groups[0]["lr"]
+        with torch.no_grad():
+            for weight, entries in self._identity.items():
+                if weight.grad is not None:
+                    weight.add_(entries, alpha=rate * self._decay)
 
 
 def state_by_name(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -107,6 +107,12 @@ class TrainTable(_Table):
     weight_decay: float = key(
         1e-4, "on every parameter; an L2 term of the gradient, of adamw decoupled", minimum=0
     )
+    wd_scale: float = key(1.0, "multiplies weight_decay", minimum=0)
+    decay_toward: Literal["zero", "identity"] = key(
+        "zero",
+        "where weight decay pulls the ID entries of a plain network, which it names in id_entries; "
+        "identity: to 1, as it pulls those of the equal residual network to 0",
+    )
     clip_norm: float | None = key(
         None, "scale the gradient of all parameters together down to that L2 norm", above=0
     )
@@ -208,6 +214,28 @@ class CheckpointTable(_Table):
 
 
 @dataclass(frozen=True)
+class PairTable(_Table):
+    """`[pair]`: a second network that is trained in lockstep; see `resprobe_models.pair`."""
+
+    NAME: ClassVar[str] = "pair"
+    network: Literal["none", "equivalent"] = key(
+        "none",
+        "equivalent: the plain network that equals this residual one, or the other way round, on "
+        "the same mini-batches",
+    )
+    changes: tuple[str, ...] = key(
+        (), 'what that network is trained by otherwise, such as "train.decay_toward=zero"'
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.changes and self.network == "none":
+            raise InputError(
+                "pair.changes without a pair: give pair.network = equivalent, or leave them out."
+            )
+
+
+@dataclass(frozen=True)
 class ModelTable:
     """`[model]`: a registered architecture and the arguments of its factory.
 
@@ -237,6 +265,14 @@ class Recipe:
     schedule: ScheduleTable = dataclasses.field(default_factory=ScheduleTable)
     record: RecordTable = dataclasses.field(default_factory=RecordTable)
     checkpoint: CheckpointTable = dataclasses.field(default_factory=CheckpointTable)
+    pair: PairTable = dataclasses.field(default_factory=PairTable)
+
+    def __post_init__(self) -> None:
+        if self.train.decay_toward == "identity" and self.model.arguments.get("residual") is True:
+            raise InputError(
+                "train.decay_toward = identity: the ID entries of a residual network lie in its "
+                "skips, and weight decay does not reach them; give zero, or model.residual = false."
+            )
 
     def tables(self) -> dict[str, dict[str, Any]]:
         """Give the recipe as plain dictionaries, ready for TOML; keys that are None are absent."""
@@ -267,7 +303,7 @@ class Recipe:
 
 _TABLES: dict[str, type[_Table]] = {
     table.NAME: table
-    for table in (DataTable, TrainTable, ScheduleTable, RecordTable, CheckpointTable)
+    for table in (DataTable, TrainTable, ScheduleTable, RecordTable, CheckpointTable, PairTable)
 }
 
 

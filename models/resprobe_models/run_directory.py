@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from resprobe.errors import InputError
+from resprobe.store.lock import run_lock
+from resprobe.store.reader import PARTNER
 from resprobe_models.recipe import Recipe, from_toml, to_toml
 
 RECIPE, LOG, LOCK = "recipe.toml", "log.txt", ".lock"
@@ -49,13 +51,24 @@ def refuse_unusable(run: Path, *, resume: bool, overwrite: bool) -> None:
 
 
 def clear(run: Path) -> None:
-    """Delete the results of a run; its log is kept and goes on."""
+    """Delete the results of a run, and its partner's run; its own log is kept and goes on.
+
+    Raises:
+        InputError: another process writes into the partner's.
+    """
+    partner = run / PARTNER
+    if partner.is_dir():
+        with run_lock(partner):  # nobody else trains or measures there
+            _delete(partner)
     for name in REPLACED:
-        path = run / name
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        _delete(run / name)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def make(run: Path) -> None:

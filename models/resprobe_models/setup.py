@@ -141,7 +141,7 @@ def make_setup(recipe: Recipe, processes: Processes = ALONE) -> Setup:
     on_device = DeviceData(train, **data)
     return Setup(
         recipe=recipe,
-        training=_training(recipe, device, processes, on_device.steps(recipe.train.batch_size)),
+        training=make_training(recipe, device, processes, on_device.steps(recipe.train.batch_size)),
         train=on_device,
         test=DeviceData(evaluated(test, recipe.data), **data),
         fixed=_fixed(test),
@@ -170,9 +170,20 @@ def _fixed(test: Images) -> tuple[np.ndarray[Any, Any], Images]:
     return indices, test.take(indices)
 
 
-def _training(
+def make_training(
     recipe: Recipe, device: torch.device, processes: Processes, steps_per_epoch: int
 ) -> Training:
+    """Build the network and the optimizer; torch's global generator on the CPU is seeded anew.
+
+    Args:
+        recipe: resolved.
+        device: of the network.
+        processes: that will train together.
+        steps_per_epoch: turns the schedule's epochs into steps.
+
+    Raises:
+        InputError: the recipe does not fit the network.
+    """
     table = recipe.train
     # On the CPU in float32 first: every device and arithmetic then starts from the same weights.
     torch.manual_seed(table.seed)

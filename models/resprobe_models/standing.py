@@ -65,8 +65,13 @@ def write_checkpoint(run: Path, setup: Setup, standing: Standing, *, interim: bo
     )
 
 
-def restore(run: Path, setup: Setup) -> tuple[Standing, list[str]]:
-    """Put network, optimizer and generators back to the last checkpoint of a run.
+def restore(run: Path, setup: Setup, step: int) -> tuple[Standing, list[str]]:
+    """Put network, optimizer and generators back to a checkpoint of a run.
+
+    Args:
+        run: its directory.
+        setup: of its recipe; its network, optimizer and generators are put back.
+        step: of the checkpoint.
 
     Returns:
         Where the run stands, and sentences on circumstances that may change the bits.
@@ -75,7 +80,6 @@ def restore(run: Path, setup: Setup) -> tuple[Standing, list[str]]:
         InputError: the checkpoint is damaged, belongs to another network, or the run was trained
             on other images.
     """
-    step = checkpoints.steps(run)[-1]
     info = checkpoints.read_info(run, step)
     notes = _other_circumstances(run, setup, info)
     weights = run / checkpoints.FOLDER / f"{checkpoints.stem(step)}.safetensors"

@@ -5,21 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from resprobe import checkpoints
 from resprobe.errors import InterruptionError, ResprobeError
-from resprobe_models import checkpoint, run_directory
+from resprobe.store.lock import run_lock
+from resprobe.store.reader import PARTNER
+from resprobe_models import run_directory
 from resprobe_models.interruption import Wish, stop_on_signal
-from resprobe_models.loop import Figures, evaluate, train_epoch
+from resprobe_models.loop import Epoch, Figures, Tally, evaluate, train_epoch
+from resprobe_models.member import Member
+from resprobe_models.pair import Lockstep, partner_recipe, partner_setup
 from resprobe_models.processes import Processes, all_processes
 from resprobe_models.progress import Progress, Quiet
-from resprobe_models.recipe import Recipe, to_toml
-from resprobe_models.run_directory import RunLog
+from resprobe_models.recipe import Recipe
 from resprobe_models.setup import Setup, make_setup, torch_settings
-from resprobe_models.standing import Standing, restore, write_checkpoint
+from resprobe_models.standing import Standing
 
 FINAL = ("finished", "reached_target", "reached_cap")
 
@@ -68,6 +70,9 @@ def train(
     every batch, and the first of them writes. The blocks' norms that it records while training are
     of its share; loss, accuracy and the parameters' gradients are of the whole batch.
 
+    With `[pair]` a second network is trained in lockstep (`resprobe_models.pair`), into the run
+    directory `RUN/partner`; where one of the two diverges, both end.
+
     Args:
         recipe: what to train; `in_channels` and `classes` may be left to the data.
         run: the directory to write.
@@ -80,14 +85,14 @@ def train(
         ResprobeError: a checkpoint cannot be written.
         InterruptionError: a signal asked to stop, and a checkpoint was written.
     """
-    from resprobe.store.lock import run_lock
-
+    partner_recipe(recipe)  # refused before anything is made
     with ExitStack() as stack:
         processes = all_processes(recipe.train.device)
         run_directory.refuse_unusable(run, resume=resume, overwrite=overwrite)
         processes.wait()  # the first makes the directory, which the others would refuse
         stack.enter_context(torch_settings(recipe.train))
         setup = make_setup(recipe, processes)
+        partner = partner_setup(setup)
         if processes.writes:
             run_directory.make(run)
             stack.enter_context(run_lock(run))
@@ -95,37 +100,67 @@ def train(
             run_directory.refuse_unusable(run, resume=resume, overwrite=overwrite)
         shown = progress if progress is not None and processes.writes else Quiet()
         stack.callback(shown.stop)
-        return _Trainer(setup, run, shown).go(resume=resume, overwrite=overwrite)
+        return _Trainer(setup, partner, run, shown).go(resume=resume, overwrite=overwrite)
 
 
 class _Trainer:
     """One run of the trainer: the set-up network, the directory, and where it stands."""
 
-    def __init__(self, setup: Setup, run: Path, progress: Progress) -> None:
+    def __init__(self, setup: Setup, partner: Setup | None, run: Path, progress: Progress) -> None:
         self.setup, self.run, self.progress = setup, run, progress
-        self.log, self.standing = RunLog(run), Standing()
+        self.own = Member(setup, run)
+        self.partner = None if partner is None else Member(partner, run / PARTNER)
         self.steps_per_epoch = setup.train.steps(setup.recipe.train.batch_size)
         self.wish = Wish()
-        self.recorder: Any = None
 
     @property
     def processes(self) -> Processes:
         """Those that train together."""
         return self.setup.training.processes
 
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The run and, where there is one, its partner."""
+        return (self.own,) if self.partner is None else (self.own, self.partner)
+
+    @property
+    def standing(self) -> Standing:
+        """Where the run stands."""
+        return self.own.standing
+
     def go(self, *, resume: bool, overwrite: bool) -> TrainOutcome:
         """Prepare the directory, train, and say how it ended."""
-        recipe, training = self.setup.recipe, self.setup.training
+        notes = []
         if resume:
-            self._restore()
-            if self.standing.status in FINAL:
-                return self._outcome("it is already finished; nothing was done")
+            notes = run_directory.refuse_changed(self.run, self.setup.recipe)
         elif self.processes.writes:
             if overwrite:
                 run_directory.clear(self.run)
-            run_directory.write_recipe(self.run, recipe)
-        # The others may read what is there only when the first has put it in order.
-        self.processes.wait()
+            run_directory.write_recipe(self.run, self.setup.recipe)
+        with self._partner_directory():
+            if resume:
+                self._restore(notes)
+                if self.standing.status in FINAL:
+                    return self._outcome("it is already finished; nothing was done")
+            # The others may read what is there only when the first has put it in order.
+            self.processes.wait()
+            return self._train(resume=resume)
+
+    @contextmanager
+    def _partner_directory(self) -> Iterator[None]:
+        """Hold the directory of the partner's run, which a kill may have kept from being made."""
+        if self.partner is None:
+            yield
+            return
+        run = self.partner.run
+        run_directory.make(run)
+        with run_lock(run):
+            if not (run / run_directory.RECIPE).exists():
+                run_directory.write_recipe(run, self.partner.setup.recipe)
+            yield
+
+    def _train(self, *, resume: bool) -> TrainOutcome:
+        recipe, training = self.setup.recipe, self.setup.training
         self._say(f"training {recipe.model.name} on {recipe.data.name}, {self.setup.where()}")
         self.progress.start(
             recipe.train.epochs * self.steps_per_epoch, training.step, recipe.train.batch_size
@@ -146,14 +181,15 @@ class _Trainer:
     def _epochs(self) -> None:
         recipe = self.setup.recipe
         if recipe.train.epochs == 0:
-            figures = evaluate(self.setup.training, self.setup.test)
-            self.standing.metrics = {"test_loss": figures.loss, "test_error": figures.error}
+            for member in self.members:
+                figures = evaluate(member.setup.training, member.setup.test)
+                member.standing.metrics = {"test_loss": figures.loss, "test_error": figures.error}
             self._end("finished")
         elif recipe.checkpoint.initial and self.setup.training.step == 0:
             self._checkpoint()
         while self.standing.status == "running":
             if self.processes.any(self.wish.to_stop):
-                self.standing.status = "interrupted"
+                self._set_status("interrupted")
                 return
             if not self._epoch():
                 return
@@ -167,47 +203,78 @@ class _Trainer:
 
     def _epoch(self) -> bool:
         """Train and evaluate one epoch, or the rest of one; False if it was not completed."""
-        begun, setup, recipe = time.perf_counter(), self.setup, self.setup.recipe
-        rate = setup.training.learning_rate((self.standing.epoch + 1) * self.steps_per_epoch - 1)
-        epoch = self.standing.under_way = self.standing.under_way or setup.draw_epoch()
+        begun, setup = time.perf_counter(), self.setup
+        epochs = self._under_way()
+        partner = None
+        if self.partner is not None:
+            partner = Lockstep(setup, self.partner.setup, epochs[1], self.partner.recorder)
         train_epoch(
             setup.training,
             setup.train,
-            epoch,
-            batch_size=recipe.train.batch_size,
-            pad=recipe.data.pad,
-            recorder=self.recorder,
+            epochs[0],
+            batch_size=setup.recipe.train.batch_size,
+            pad=setup.recipe.data.pad,
+            recorder=self.own.recorder,
             look=self.progress.look,
             wish=self.wish,
+            partner=partner,
         )
-        trained = epoch.tally.figures()
-        if trained.finite and epoch.batches < self.steps_per_epoch:
-            epoch.seconds += time.perf_counter() - begun
-            self.standing.status = "interrupted"
+        trained = [epoch.tally.figures() for epoch in epochs]
+        finite = all(figures.finite for figures in trained)
+        seconds = epochs[0].seconds + time.perf_counter() - begun
+        if finite and epochs[0].batches < self.steps_per_epoch:
+            for epoch in epochs:
+                epoch.seconds = seconds
+            self._set_status("interrupted")
             return False
-        tested = evaluate(setup.training, setup.test) if trained.finite else Figures(0.0, 0.0)
-        if not (trained.finite and tested.finite):
-            self._log(
-                f"the loss is not finite at step {setup.training.step} (epoch "
-                f"{self.standing.epoch + 1})"
-            )
-            self.standing.status = "diverged"
+        tested = self._evaluated() if finite else trained
+        if not all(figures.finite for figures in tested):
+            self._diverged(trained, tested)
             return False
-        self.standing.epoch += 1
-        self.standing.under_way = None
-        self.standing.metrics = {
-            "train_loss": trained.loss,
-            "train_error": trained.error,
-            "test_loss": tested.loss,
-            "test_error": tested.error,
-            "learning_rate": rate,
-            "wall_time": epoch.seconds + time.perf_counter() - begun,
-        }
-        if self.recorder is not None:
-            self.recorder.epoch(**self.standing.metrics)
-        self.progress.look(setup.training.step, trained)
-        self._say(self._epoch_line())
+        seconds = epochs[0].seconds + time.perf_counter() - begun
+        last = (self.standing.epoch + 1) * self.steps_per_epoch - 1
+        for member, of_train, of_test in zip(self.members, trained, tested, strict=True):
+            rate = member.setup.training.learning_rate(last)
+            member.end_epoch(of_train, of_test, rate, seconds)
+        self.progress.look(setup.training.step, trained[0])
+        for member in self.members:
+            line = self._epoch_line(member)
+            if self.processes.writes:
+                member.log.write(line)
+            self.progress.line(line if member is self.own else f"partner: {line}")
         return True
+
+    def _under_way(self) -> list[Epoch]:
+        """Give the epoch under way of every member, drawn once; an interruption may have left it.
+
+        The partner's is the run's with sums of its own.
+        """
+        if self.standing.under_way is None:
+            drawn = self.setup.draw_epoch()
+            for member in self.members:
+                tally = Tally(self.setup.train.labels.device)
+                member.standing.under_way = replace(drawn, tally=tally)
+        epochs = [member.standing.under_way for member in self.members]
+        return [epoch for epoch in epochs if epoch is not None]
+
+    def _evaluated(self) -> list[Figures]:
+        return [evaluate(member.setup.training, member.setup.test) for member in self.members]
+
+    def _diverged(self, trained: list[Figures], tested: list[Figures]) -> None:
+        broken = [
+            not (of_train.finite and of_test.finite)
+            for of_train, of_test in zip(trained, tested, strict=True)
+        ]
+        whose = "the loss" if broken[0] else "the partner's loss"
+        self._log(
+            f"{whose} is not finite at step {self.setup.training.step} (epoch "
+            f"{self.standing.epoch + 1})"
+        )
+        self._set_status("diverged")
+
+    def _set_status(self, status: str) -> None:
+        for member in self.members:
+            member.standing.status = status
 
     def _interrupted(self) -> None:
         """Write a checkpoint where training stopped, and end.
@@ -216,7 +283,7 @@ class _Trainer:
             InterruptionError: always.
         """
         step = self.setup.training.step
-        self.standing.status = "running"
+        self._set_status("running")
         failed: ResprobeError | None = None
         if step not in checkpoints.steps(self.run):
             try:
@@ -242,11 +309,11 @@ class _Trainer:
             f"stopped at once; the same command with --resume takes up {self.run} at {place}."
         )
 
-    def _epoch_line(self) -> str:
-        metrics = self.standing.metrics
+    def _epoch_line(self, member: Member) -> str:
+        metrics = member.standing.metrics
         speed = len(self.setup.train) / max(metrics["wall_time"], 1e-9)
         return (
-            f"epoch {self.standing.epoch}/{self.setup.recipe.train.epochs} "
+            f"epoch {member.standing.epoch}/{self.setup.recipe.train.epochs} "
             f"train loss {metrics['train_loss']:.4f} accuracy {1 - metrics['train_error']:.4f}, "
             f"test loss {metrics['test_loss']:.4f} accuracy {1 - metrics['test_error']:.4f}, "
             f"rate {metrics['learning_rate']:.4g}, {speed:,.0f} images/s"
@@ -264,7 +331,7 @@ class _Trainer:
         )
 
     def _end(self, status: str) -> None:
-        self.standing.status = status
+        self._set_status(status)
         self._checkpoint()
 
     def _checkpoint_on_the_way(self) -> None:
@@ -275,76 +342,56 @@ class _Trainer:
             self._say(f"warning: {error}")
 
     def _checkpoint(self, *, interim: bool = False) -> None:
+        """Write a checkpoint, the partner's first: a run's then always has its partner's."""
         if self.processes.writes:
-            if self.recorder is not None:
-                self.recorder.flush()
-            write_checkpoint(self.run, self.setup, self.standing, interim=interim)
-            self._drop_interim()
+            for member in reversed(self.members):
+                member.write_checkpoint(interim=interim)
+            for member in self.members:
+                member.drop_interim()
 
-    def _drop_interim(self) -> None:
-        """Delete what an interruption left, unless somebody measured it."""
-        step, self.standing.interim = self.standing.interim, None
-        measured = step is not None and (self.run / "collected" / checkpoints.stem(step)).exists()
-        if step is not None and step != self.setup.training.step and not measured:
-            checkpoint.remove(self.run, step)
-
-    def _restore(self) -> None:
+    def _restore(self, notes: list[str]) -> None:
         """Take up the run at its last checkpoint, or at its beginning if there is none."""
-        notes = run_directory.refuse_changed(self.run, self.setup.recipe)
-        if not checkpoints.steps(self.run):
+        step = self._last_checkpoint()
+        if step is None:
             self._say("no checkpoint yet: the run starts again from its beginning")
             return
-        self.standing, more = restore(self.run, self.setup)
-        for note in (*notes, *more):
+        more = [note for member in self.members for note in member.restore(step)]
+        for note in dict.fromkeys([*notes, *more]):  # both have the same circumstances
             self._say(note)
         if self.standing.status == "running":
-            step = self.setup.training.step
             self._say(f"resuming at step {step}, epoch {self.standing.epoch}")
+
+    def _last_checkpoint(self) -> int | None:
+        """Give the step of the last checkpoint that the run, and its partner, have."""
+        ours = set(checkpoints.steps(self.run))
+        if self.partner is None:
+            return max(ours, default=None)
+        theirs = set(checkpoints.steps(self.partner.run))
+        last = max(ours & theirs, default=None)
+        # Of what the partner has beyond it, a kill kept the run from writing its own.
+        for step in theirs - ours:
+            if last is None or step > last:
+                self.partner.drop(step)
+        return last
 
     @contextmanager
     def _recording(self, *, resume: bool) -> Iterator[None]:
-        """Record for the time of the training, into a file that goes on where it was resumed."""
-        recipe, training = self.setup.recipe, self.setup.training
-        if recipe.record.every == 0 or not self.processes.writes:
+        """Record every member for the time of the training."""
+        with ExitStack() as stack:
+            paired = self.partner is not None
+            stack.enter_context(self.own.recording(resume=resume, tell=self._say, pair=paired))
+            if self.partner is not None:
+                stack.enter_context(
+                    self.partner.recording(
+                        resume=resume, tell=lambda text: self._say(f"partner: {text}")
+                    )
+                )
             yield
-            return
-        from resprobe import Recorder
-
-        provenance = {
-            name: value
-            for name, value in self.setup.provenance().items()
-            if isinstance(value, str | int | float)
-        }
-        if self.processes.count > 1:
-            provenance["block_statistics"] = (
-                f"of the share of the first of {self.processes.count} processes"
-            )
-        samples = None
-        if recipe.record.jacobian_every:
-            indices, samples = self.setup.fixed_samples()
-            provenance["jacobian_samples"] = f"test images {', '.join(map(str, indices))}"
-        recorder = Recorder(
-            training.model,
-            self.run,
-            optimizer=training.optimizer,
-            every=recipe.record.every,
-            jacobian_every=recipe.record.jacobian_every,
-            jacobian_samples=samples,
-            start_step=training.step,
-            resume=resume,
-            tell=self._say,
-            attributes={"recipe": to_toml(recipe), "seed": recipe.train.seed, **provenance},
-        )
-        with recorder:
-            self.recorder = recorder
-            yield
-        self.recorder, replay = None, recorder.replay
-        if replay.compared and not replay.differing:
-            self._log(f"{replay.compared} recorded rows were repeated: all are equal")
 
     def _mark(self, status: str) -> None:
-        if self.recorder is not None:
-            self.recorder.status = status
+        for member in self.members:
+            if member.recorder is not None:
+                member.recorder.status = status
 
     def _outcome(self, message: str) -> TrainOutcome:
         known = checkpoints.steps(self.run)
@@ -366,7 +413,8 @@ class _Trainer:
 
     def _log(self, text: str) -> None:
         if self.processes.writes:
-            self.log.write(text)
+            for member in self.members:
+                member.log.write(text)
 
 
 _MESSAGES = {

@@ -30,7 +30,7 @@ def export(input_: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool)
     from resprobe.files import refuse_special
     from resprobe.source import collect_command
     from resprobe.store.export import write_tree
-    from resprobe.store.reader import enclosing_run
+    from resprobe.store.reader import enclosing_run, flat_attributes
     from resprobe.store.reader import open as open_tree
 
     if out.suffix != ".h5":
@@ -51,7 +51,7 @@ def export(input_: Path, out: Path, overwrite: bool, as_json: bool, quiet: bool)
     }
     if not groups:
         raise InputError(f"nothing is recorded in {input_} yet; run `{collect_command(input_)}`.")
-    write_tree(groups, tree.attrs, out)
+    write_tree(groups, flat_attributes(tree), out)
     emit(
         as_json,
         {"path": str(out), "groups": sorted(groups)},

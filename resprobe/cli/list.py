@@ -45,7 +45,7 @@ def _rows(kind: str) -> list[dict[str, Any]]:
                 "cost": q.cost,
                 "standard": bool(q.measured_by) and q.standard,
                 "estimate": q.estimate,
-                "while_training": q.while_training or q.family == "step",
+                "while_training": q.while_training or q.family in ("step", "pair"),
                 "formula": q.formula,
                 "source": q.source,
                 "meaning": q.meaning,

@@ -16,7 +16,15 @@ from resprobe.run_recipe import read_run_recipe, recipe_path
 from resprobe.store.check_file import examine, leaf_groups
 from resprobe.store.hdf5 import FLUSH, hdf5, require_ours
 from resprobe.store.lock import LOCK, is_locked
-from resprobe.store.reader import is_run, is_sweep, recorded_in, run_files, runs_of_sweep
+from resprobe.store.reader import (
+    PARTNER,
+    is_run,
+    is_sweep,
+    partner_of,
+    recorded_in,
+    run_files,
+    runs_of_sweep,
+)
 from resprobe.store.schema import STATUS
 
 
@@ -85,6 +93,22 @@ def _check_run(run: Path, report: Report) -> None:
         report.notes.append(
             f"{partial} is an interrupted collection; `resprobe collect` resumes it"
         )
+    _check_pair(run, tables, report)
+
+
+def _check_pair(run: Path, tables: dict[str, Any], report: Report) -> None:
+    """Check the run of the partner, and that a run of a pair has it with all checkpoints."""
+    partner = partner_of(run)
+    pair = tables.get("pair")
+    if isinstance(pair, dict) and pair.get("network", "none") != "none":
+        theirs = checkpoints.steps(run / PARTNER)
+        missing = [checkpoints.stem(step) for step in checkpoints.steps(run) if step not in theirs]
+        if missing:
+            report.violations.append(
+                f"{run / PARTNER} lacks {', '.join(missing)}, but the recipe trains a pair"
+            )
+    if partner is not None:
+        _check_run(partner, report)
 
 
 def _check_recording(run: Path, tables: dict[str, Any], report: Report) -> None:

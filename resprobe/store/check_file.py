@@ -9,11 +9,11 @@ import h5py
 import numpy as np
 
 from resprobe.errors import ChangingError, InputError
-from resprobe.quantities.quantity import all_quantities
+from resprobe.quantities.quantity import all_quantities, of_family
 from resprobe.store.hdf5 import hdf5, require_ours, snapshot
 from resprobe.store.reader import read_file
 from resprobe.store.schema import REPLAY, STATUS
-from resprobe.store.training import EPOCH, JACOBIAN, JACOBIAN_SCALARS
+from resprobe.store.training import EPOCH, JACOBIAN, JACOBIAN_SCALARS, PAIR
 
 
 def examine(path: Path, *, frozen: bool = False) -> tuple[list[str], list[str]]:
@@ -96,13 +96,15 @@ def _check_group(name: str, group: h5py.Group) -> list[str]:
 
 def _required(name: str) -> list[str]:
     """Give the variables that a group of this name must have."""
-    if name == JACOBIAN:
+    if name.endswith(JACOBIAN):  # in an exported file also that of a partner
         return ["step", "sample", "block", "part", *JACOBIAN_SCALARS]
     family = name.rsplit("/", 1)[-1]
     if family == "epoch":
         return [variable.name for variable in EPOCH]
     if family == "step":
         return ["step", "block", "parameter", "loss"]
+    if name.endswith(PAIR):
+        return ["step", *(quantity.name for quantity in of_family("pair"))]
     declared = [q.name for q in all_quantities().values() if q.family == family and q.measured_by]
     return ["sample", "block", *declared] if declared else []
 

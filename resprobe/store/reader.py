@@ -22,6 +22,11 @@ from resprobe.store.schema import ENDED, REPLAY, STATUS
 if TYPE_CHECKING:
     import xarray as xr
 
+# The folder of a run in which the network trained in lockstep with it has a run of its own.
+PARTNER = "partner"
+# Root attributes of a tree whose names begin so are those of its node `/partner`.
+_OF_PARTNER = f"{PARTNER}_"
+
 
 def open(path: str | Path) -> xr.DataTree:  # noqa: A001 - `resprobe.open` by contract
     """Give everything recorded at `path` as one tree.
@@ -31,7 +36,8 @@ def open(path: str | Path) -> xr.DataTree:  # noqa: A001 - `resprobe.open` by co
 
     Returns:
         For a run: `/training/step`, `/training/epoch` and `/step-00001950/FAMILY` for each
-        checkpoint that was collected; for a file: its groups. Rows that are not committed do not
+        checkpoint that was collected, and the same of its partner under `/partner`, whose
+        attributes are that node's; for a file: its groups. Rows that are not committed do not
         appear; the bookkeeping variables become attributes. Finished files are read lazily; files
         that are being written, or that a resume may go on in, at once.
 
@@ -90,6 +96,12 @@ def run_files(run: Path) -> Iterator[tuple[str, Path]]:
         yield "/", run / "training.h5"
     for file in sorted((run / "collected").glob("step-*/*.h5")):
         yield f"/{file.parent.name}", file
+
+
+def partner_of(run: Path) -> Path | None:
+    """Give the run of the network that was trained in lockstep with a run's, None without one."""
+    partner = run / PARTNER
+    return partner if is_run(partner) else None
 
 
 def read_file(path: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
@@ -159,20 +171,36 @@ def _open_run(run: Path) -> xr.DataTree:
             f"{run} is no run directory (it holds neither recipe.toml nor source.toml); give the "
             f"directory that `resprobe train -o` or `resprobe collect -o` wrote{recorded_in(run)}."
         )
+    groups, attributes = _read_run(run)
+    partner = partner_of(run)
+    if partner is not None:
+        theirs, own = _read_run(partner)
+        groups.update({f"/{PARTNER}{name}": data for name, data in theirs.items()})
+        attributes.update({f"{_OF_PARTNER}{name}": value for name, value in own.items()})
+    return _tree(groups, attributes)
+
+
+def _read_run(run: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
     groups: dict[str, xr.Dataset] = {}
     attributes: dict[str, Any] = {}
     for prefix, path in run_files(run):
         read, own = read_file(path)
         groups.update({(prefix + name).replace("//", "/"): data for name, data in read.items()})
         attributes = {**own, **attributes}
-    return _tree(groups, {**attributes, **_recipe_attributes(run)})
+    return groups, {**attributes, **_recipe_attributes(run)}
 
 
 def _tree(groups: dict[str, xr.Dataset], attributes: dict[str, Any]) -> xr.DataTree:
     import xarray as xr
 
     tree = xr.DataTree.from_dict(dict(groups))
-    tree.attrs = attributes
+    tree.attrs = {n: value for n, value in attributes.items() if not n.startswith(_OF_PARTNER)}
+    if PARTNER in tree.children:
+        tree[PARTNER].attrs = {
+            name.removeprefix(_OF_PARTNER): value
+            for name, value in attributes.items()
+            if name.startswith(_OF_PARTNER)
+        }
 
     def close() -> None:
         for dataset in groups.values():
@@ -180,6 +208,16 @@ def _tree(groups: dict[str, xr.Dataset], attributes: dict[str, Any]) -> xr.DataT
 
     tree.set_close(close)
     return tree
+
+
+def flat_attributes(tree: xr.DataTree) -> dict[str, Any]:
+    """Give the attributes of a tree as those of one file's root, from which `open` makes them."""
+    partner = tree.children.get(PARTNER)
+    own = {} if partner is None else partner.attrs
+    return {
+        **{str(name): value for name, value in tree.attrs.items()},
+        **{f"{_OF_PARTNER}{name}": value for name, value in own.items()},
+    }
 
 
 def _recipe_attributes(run: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The layout of `training.h5`: one row a recorded step, one row an epoch, Jacobians at some."""
+"""The layout of `training.h5`: a row a recorded step, a row an epoch, Jacobians, a comparison."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from resprobe.quantities.block_functions import PART
-from resprobe.quantities.quantity import all_quantities
+from resprobe.quantities.quantity import all_quantities, of_family
 from resprobe.store.schema import (
     REPLAY,
     Coordinate,
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from resprobe.blocks.block import Blocks
 
 STEP, EPOCHS, JACOBIAN = "/training/step", "/training/epoch", "/training/jacobian"
+PAIR = "/training/pair"
 # What differs when an epoch is repeated.
 UNREPEATABLE = ("wall_time",)
 
@@ -36,6 +37,7 @@ JACOBIAN_SCALARS = (
 )
 _JACOBIAN_DIMS = ("step", "sample", "block", "part")
 
+_STEP = Variable("step", ("step",), "int64", {"long_name": "optimizer steps taken", "units": "1"})
 EPOCH = (
     Variable("epoch", ("epoch",), "int64", {"long_name": "epochs completed", "units": "1"}),
     Variable("step", ("epoch",), "int64", {"long_name": "steps at its end", "units": "1"}),
@@ -75,9 +77,7 @@ def training_groups(
         parameters: names of the parameters that are trained.
         names: of the quantities to record.
     """
-    variables = [
-        Variable("step", ("step",), "int64", {"long_name": "optimizer steps taken", "units": "1"})
-    ]
+    variables = [_STEP]
     for name, quantity in all_quantities().items():
         if name not in names:
             continue
@@ -117,15 +117,19 @@ def jacobian_group(blocks: Blocks, samples: int) -> Group:
         JACOBIAN,
         "step",
         (
-            Variable(
-                "step", ("step",), "int64", {"long_name": "optimizer steps taken", "units": "1"}
-            ),
+            _STEP,
             *(declare(known[name], _JACOBIAN_DIMS) for name in JACOBIAN_SCALARS),
             *REPLAY,
         ),
         (*block_coordinates(blocks), PART, place),
         ("step",),
     )
+
+
+def pair_group() -> Group:
+    """Give the group of the comparison with a second network that is trained in lockstep."""
+    figures = (declare(quantity) for quantity in of_family("pair"))
+    return Group(PAIR, "step", (_STEP, *figures, *REPLAY), (), ("step",))
 
 
 def _parameter_coordinates(

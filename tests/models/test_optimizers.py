@@ -7,7 +7,7 @@ import pytest
 import torch
 from resprobe_models import optimizers
 from resprobe_models.interruption import Wish
-from resprobe_models.loop import Training, _Step
+from resprobe_models.loop import Step, Training
 from resprobe_models.recipe import ScheduleTable, TrainTable, apply_overrides, load_recipe
 from resprobe_models.schedule import learning_rates
 from torch import nn
@@ -43,7 +43,7 @@ def steps(count, keys, *, rate=0.05, model=None, made=None):
     optimizer = made or optimizers.make_optimizer(table, rate, model)
     no_cast = lambda: torch.autocast("cpu", enabled=False)  # noqa: E731  # a new one each time
     training = Training(model, optimizer, lambda _: rate, no_cast, table.clip_norm)
-    take = _Step(training, Wish())
+    take = Step(training, Wish())
     for _ in range(count):
         take(*batch(), 8)
     return model, optimizer

@@ -76,9 +76,10 @@ def test_overriding_every_key_with_its_own_value_changes_nothing(recipe):
 @pytest.mark.parametrize("name", registry.entries("recipes"))
 def test_every_bundled_recipe_loads_and_fits_its_architecture(name):
     recipe = load_recipe(name)
-    assert name == f"{'resnet' if recipe.model.arguments['residual'] else 'plain'}-" + (
-        f"{recipe.model.arguments['depth']}-{recipe.data.name}"
-    )
+    simplified = "simplified-" if recipe.model.name == "simplified-resnet" else ""
+    kind = "resnet" if recipe.model.arguments["residual"] else "plain"
+    depth = recipe.model.arguments["depth"]
+    assert name == f"{simplified}{kind}-{depth}-{recipe.data.name}"
     assert recipe.model.arguments.get("reading", "B") == "B"
 
 
@@ -95,6 +96,17 @@ def test_resnet_32_cifar10_has_the_settings_of_chang_et_al():
         assert rate(edge * 500) == 0.5
     for edge in (60, 110, 160):
         assert rate(edge * 500 - 1) == pytest.approx(0.001, rel=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["plain", "resnet"])
+def test_the_simplified_networks_have_the_settings_of_yu_and_tomasi(kind):
+    """Yu and Tomasi (2019), Tables 1 and 2: rate 1e-2, divided by 10 at 120 and 160 of 200."""
+    recipe = load_recipe(f"simplified-{kind}-20-cifar10")
+    assert (recipe.train.epochs, recipe.train.weight_decay) == (200, 1e-4)
+    rate = learning_rates(recipe.schedule, 200 * 391, 391)
+    for epoch, expected in ((0, 1e-2), (119, 1e-2), (120, 1e-3), (160, 1e-4), (199, 1e-4)):
+        assert rate(epoch * 391) == pytest.approx(expected, rel=1e-12)
+    assert "initialisation" not in recipe.model.arguments  # each what the paper gives it
 
 
 class TestOverrides:

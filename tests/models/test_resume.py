@@ -161,7 +161,8 @@ class TestRecording:
             def flush(self):
                 seen["flushed"] = len(seen["steps"])
 
-            def step(self, loss, *, accuracy=None):
+            def step(self, loss, *, accuracy=None, pair=None):
+                assert pair is None
                 assert loss.ndim == accuracy.ndim == 0
                 assert not loss.requires_grad
                 seen["steps"].append((loss.item(), accuracy.item()))

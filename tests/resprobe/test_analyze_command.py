@@ -122,8 +122,9 @@ def test_json_is_one_document_on_stdout(measured, resprobe):
     assert lesion["path"] == str(measured / "analyses" / "lesion")
     assert lesion["verdict"]["analysis"] == "lesion"
     assert lesion["summary"]
-    cushions, spans, stability = document["not_measured"]
+    cushions, noise, spans, stability = document["not_measured"]
     assert cushions.startswith("cushions needs layer-cushion: run `resprobe collect")
+    assert noise.startswith("noise-stability needs layer-cushion and weight-noise: run `resprobe")
     assert stability.startswith("stability needs jacobian: run `resprobe collect")
     assert spans.startswith("spans needs lesion-span: run `resprobe collect")
 

@@ -10,4 +10,8 @@ ENTRIES = {
     "resnet-32-cifar10": "resprobe_models.recipes:resnet-32-cifar10.toml",
     "resnet-56-cifar10": "resprobe_models.recipes:resnet-56-cifar10.toml",
     "resnet-56-digits": "resprobe_models.recipes:resnet-56-digits.toml",
+    "simplified-plain-20-cifar10": "resprobe_models.recipes:simplified-plain-20-cifar10.toml",
+    "simplified-plain-20-digits": "resprobe_models.recipes:simplified-plain-20-digits.toml",
+    "simplified-resnet-20-cifar10": "resprobe_models.recipes:simplified-resnet-20-cifar10.toml",
+    "simplified-resnet-20-digits": "resprobe_models.recipes:simplified-resnet-20-digits.toml",
 }
