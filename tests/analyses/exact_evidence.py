@@ -5,7 +5,18 @@ from functools import cache
 
 from resprobe_analyses.studies import ENTRIES
 
-EXACT = ("ML-E8", "ML-T2", "ML-T5", "RA-E21", "YT-H", "ZH-E4", "ZH-F1")
+EXACT = (
+    "ML-E8",
+    "ML-T2",
+    "ML-T5",
+    "RA-E21",
+    "YT-E1",
+    "YT-E2",
+    "YT-H",
+    "YT-T3",
+    "ZH-E4",
+    "ZH-F1",
+)
 
 
 def study(name):

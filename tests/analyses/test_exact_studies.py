@@ -32,7 +32,7 @@ from torch import nn
 
 from resprobe import registry
 
-FIGURES = {"RA-E21": {"modulus"}, "ZH-F1": {"euler"}}
+FIGURES = {"RA-E21": {"modulus"}, "YT-T3": {"table"}, "ZH-F1": {"euler"}}
 
 
 @pytest.mark.parametrize("name", EXACT)

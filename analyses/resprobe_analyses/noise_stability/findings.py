@@ -1,0 +1,210 @@
+"""The verdict: what was found, JSON-ready."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from resprobe_analyses.cushions.findings import blind_blocks
+from resprobe_analyses.estimates import LEVEL, Estimate, correlation_json, number_json
+from resprobe_analyses.noise_stability.bound import DEPARTURES, FACTORS, Bound, Smoothness
+from resprobe_analyses.noise_stability.effects import (
+    Contrast,
+    Effect,
+    GroupEffect,
+    NetworkEffect,
+)
+from resprobe_analyses.noise_stability.networks import NORMS
+from resprobe_analyses.noise_stability.predictions import LOWEST, SCOPES
+from resprobe_analyses.noise_stability.responses import GroupResponse, ResponseContrast
+from resprobe_analyses.noise_stability.words import at
+
+
+def verdict(found: Effect) -> dict[str, Any]:
+    """Give the verdict.
+
+    Args:
+        found: the effect of one group or two.
+
+    Returns:
+        `analysis`, `inputs`, `images`, `level`, `levels`, `outcome` (see `outcome`), `departures`
+        of the bound from the theorem, and `findings`. Numbers that do not exist are None.
+    """
+    return {
+        "analysis": "noise-stability",
+        "inputs": [member.network.label for member in found.members],
+        "images": found.images,
+        "level": LEVEL,
+        "levels": _numbers(found.members[0].network.weight.level),
+        "outcome": outcome(found),
+        "departures": list(DEPARTURES),
+        "findings": {
+            "groups": [_group(group) for group in found.groups],
+            "contrast": None if found.contrast is None else _contrast(found.contrast),
+        },
+    }
+
+
+def outcome(found: Effect) -> str:
+    """Say which group answers noise of the weights less, at the lowest level, over all layers.
+
+    Returns:
+        "described" for one group; for two "less with both norms" or "more with both norms" of the
+        first group, "depends on the norm" where one interval leaves out 0 and the other does not or
+        lies on the other side, "undecided" where neither does, "not comparable" where the layers do
+        not correspond.
+    """
+    if found.contrast is None:
+        return "described"
+    if found.contrast.weight is None:
+        return "not comparable"
+    kept, removed = directions(found.contrast.weight)
+    if kept != removed:
+        return "depends on the norm"
+    return {-1: "less with both norms", 1: "more with both norms", 0: "undecided"}[kept]
+
+
+def directions(one: ResponseContrast) -> tuple[int, ...]:
+    """Give, norm by norm, whether the first group answers less (-1), more (1) or neither (0)."""
+    return tuple(at(one.over_layers, place, LOWEST).direction for place in range(len(NORMS)))
+
+
+def layers_apart(one: ResponseContrast) -> npt.NDArray[np.int64]:
+    """Give where the first group answers less (-1) or more (1), shape (layer, norm).
+
+    At the lowest level, by the interval of each layer taken alone; 0 where it holds 0.
+    """
+    low, high = one.log_ratio.low[..., LOWEST], one.log_ratio.high[..., LOWEST]
+    return np.asarray((low > 0).astype(np.int64) - (high < 0))
+
+
+def _group(group: GroupEffect) -> dict[str, Any]:
+    return {
+        "group": group.label,
+        "residual": group.residual,
+        "weight_noise": _response(group.weight),
+        "input_noise": None if group.input is None else _response(group.input),
+        "correlation_over_layers": {
+            scope: {norm: _estimate(group.over_layers[scope][norm]) for norm in NORMS}
+            for scope in SCOPES
+        },
+        "correlation_over_images": {norm: _estimate(group.over_images[norm]) for norm in NORMS},
+        "gap": None if group.gap is None else _estimate(group.gap),
+        "log10_bound": None if group.log10_bound is None else _estimate(group.log10_bound),
+        "networks": [_network(member) for member in group.members],
+    }
+
+
+def _response(found: GroupResponse) -> dict[str, Any]:
+    return {
+        "log_change": _estimate(found.log_change),
+        "error_added": _estimate(found.error_added),
+        "slope": None if found.slope is None else _estimate(found.slope),
+        "first_slope": None if found.first_slope is None else _estimate(found.first_slope),
+    }
+
+
+def _network(member: NetworkEffect) -> dict[str, Any]:
+    net, inter = member.network, member.cushions.network.interlayer
+    told: dict[str, Any] = {
+        "network": net.label,
+        "seed": net.seed,
+        "step": member.cushions.network.step,
+        "layers": list(net.layers),
+        "error": net.error,
+        "chance_error": net.chance_error,
+        "interpretable": net.interpretable,
+        "changes_left_out": net.weight.left_out,
+        "noise_ratio": _numbers(net.noise_ratio),
+        "correlation_over_layers": {
+            scope: {norm: correlation_json(one) | {"over": "layers"} for norm, one in each.items()}
+            for scope, each in member.prediction.layers.items()
+        },
+        "correlation_over_images": _numbers(member.prediction.over_images),
+        "gap": number_json(member.gap),
+        "loss_gap": number_json(member.loss_gap),
+        "bound": None if member.parts.bound is None else _bound(member.parts.bound),
+        "smoothness": None
+        if member.parts.smoothness is None
+        else _smoothness(member.parts.smoothness),
+        "not_measured": list(member.parts.missing) + (["input-noise"] if not net.input else []),
+    }
+    if inter is not None and inter.batch_norm:
+        told["blind_in_training_mode"] = blind_blocks(member.cushions)
+    return told
+
+
+def _bound(one: Bound) -> dict[str, Any]:
+    return {
+        "value": dict(zip(NORMS, _numbers(one.value), strict=True)),
+        "void": dict(zip(NORMS, [not value < 1 for value in one.value], strict=True)),
+        "log10_factors": {
+            name: dict(zip(NORMS, _numbers(factors), strict=True))
+            for name, factors in zip(FACTORS, one.log10_factors, strict=True)
+        },
+        "contraction": number_json(one.contraction),
+        "layers": one.layers,
+        "largest_output_norm": number_json(one.output_norm),
+        "margin": number_json(one.margin),
+        "margin_loss": number_json(one.margin_loss),
+        "training_images": number_json(one.training_images),
+    }
+
+
+def _smoothness(one: Smoothness) -> dict[str, Any]:
+    return {
+        "least": number_json(one.least),
+        "median": number_json(one.median),
+        "needed": one.needed,
+        "share": one.share,
+        "holds": one.holds,
+    }
+
+
+def _contrast(one: Contrast) -> dict[str, Any]:
+    return {
+        "paired_by_seed": one.paired,
+        "weight_noise": None if one.weight is None else _response_contrast(one.weight),
+        "input_noise": None if one.input is None else _response_contrast(one.input),
+        "larger_cushion_smaller_response": None
+        if one.between is None
+        else {
+            norm: {
+                "layers": int(one.between.agree[place]),
+                "of": int(one.between.known[place]),
+                "correlation": _estimate(one.between.correlation[norm]),
+            }
+            for place, norm in enumerate(NORMS)
+        },
+        "gap": _estimate(one.mean_gap),
+        "log10_bound": _estimate(one.mean_log10_bound),
+        "pairs_ordered_alike": [int(count) for count in one.ordered_alike],
+        "pairs_ordered": [int(count) for count in one.ordered],
+    }
+
+
+def _response_contrast(one: ResponseContrast) -> dict[str, Any]:
+    return {
+        "log_ratio": _estimate(one.log_ratio),
+        "over_layers": _estimate(one.over_layers),
+        "error_added": _estimate(one.error_added),
+    }
+
+
+def _estimate(one: Estimate) -> dict[str, Any]:
+    """Give an estimate of any shape."""
+    return {
+        "value": _numbers(one.value),
+        "low": _numbers(one.low),
+        "high": _numbers(one.high),
+        "over": one.over,
+        "networks": one.networks,
+    }
+
+
+def _numbers(values: npt.ArrayLike) -> Any:
+    """Give numbers as nested lists, None where one is not finite."""
+    array = np.asarray(values, np.float64)
+    return [_numbers(one) for one in array] if array.ndim else number_json(array)
