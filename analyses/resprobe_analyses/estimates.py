@@ -75,6 +75,31 @@ def estimate_fraction(values: Floats) -> Estimate:
     return Estimate(mean, low, high, over="images", networks=values.shape[0])
 
 
+def over_seeds(values: Floats) -> Estimate:
+    """Average over seeds, with Student's t interval from five seeds on, else without.
+
+    Args:
+        values: shape (seed,) or (seed, item).
+    """
+    seeds = values.shape[0]
+    found = statistics.student_interval(values, LEVEL)
+    if found is None:
+        mean = np.asarray(values.mean(axis=0))
+        found = mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
+    return Estimate(*found, over="seeds", networks=seeds)
+
+
+def ratio_over_seeds(logarithms: Floats) -> Estimate:
+    """Give a geometric mean over seeds, with the interval of the logarithms' mean.
+
+    Args:
+        logarithms: of the ratios, shape (seed,).
+    """
+    found = over_seeds(logarithms)
+    value, low, high = (np.exp(bound) for bound in (found.value, found.low, found.high))
+    return Estimate(value, low, high, found.over, found.networks)
+
+
 def estimate_json(estimate: Estimate | None) -> dict[str, Any] | None:
     """Give an estimate for a verdict, None where there is none."""
     if estimate is None:

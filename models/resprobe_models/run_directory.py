@@ -17,7 +17,8 @@ from resprobe_models.recipe import Recipe, from_toml, to_toml
 RECIPE, LOG, LOCK = "recipe.toml", "log.txt", ".lock"
 # The recipe's while it is written; a kill may leave it there.
 PARTIAL = f".{RECIPE}.partial"
-REPLACED = ("training.h5", "checkpoints", "collected", "analyses")
+# The certificate is that of `convert`, of the weights that the run began with.
+REPLACED = ("training.h5", "checkpoints", "collected", "analyses", "certificate.json")
 # Where the bits may change but not the meaning of the run: the trainer warns instead.
 MAY_DIFFER = ("data.dir", "train.device", "train.threads")
 

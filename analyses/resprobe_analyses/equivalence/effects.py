@@ -14,8 +14,7 @@ from resprobe_analyses.equivalence.networks import Group, Network
 from resprobe_analyses.equivalence.pairs import LOCKSTEP, Divergence, Pair, divergence
 from resprobe_analyses.equivalence.sides import Side, sides_of
 from resprobe_analyses.equivalence.weights import STATISTICS
-from resprobe_analyses.estimates import Estimate
-from resprobe_analyses.norm_vs_depth.scaling import over_seeds, ratio_over_seeds
+from resprobe_analyses.estimates import Estimate, over_seeds, ratio_over_seeds
 
 Floats = npt.NDArray[np.float64]
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from resprobe_analyses import style
 from resprobe_analyses.equivalence.sides import Side
-from resprobe_analyses.norm_vs_depth.scaling import over_seeds
+from resprobe_analyses.estimates import over_seeds
 
 NAMES = ("residual", "plain")
 DIFFERENCE = 2  # its look

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from resprobe_analyses.equivalence import recipes
 from resprobe_analyses.equivalence.curves import Curve, error_at, shared_levels
 from resprobe_analyses.equivalence.networks import Group, Member, Network
-from resprobe_analyses.estimates import Estimate
-from resprobe_analyses.norm_vs_depth.scaling import over_seeds
+from resprobe_analyses.estimates import Estimate, over_seeds
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from resprobe_analyses.estimates import LEVEL, Estimate
+from resprobe_analyses.estimates import LEVEL, Estimate, ratio_over_seeds
 from resprobe_analyses.norm_vs_depth.networks import Network, Norms
-from resprobe_analyses.norm_vs_depth.scaling import ratio_over_seeds
 from resprobe_analyses.reading import Layout
 from resprobe_analyses.statistics import mean_interval, student_interval
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from resprobe_analyses.estimates import LEVEL, Estimate
+from resprobe_analyses.estimates import Estimate, over_seeds, ratio_over_seeds
 from resprobe_analyses.norm_vs_depth.networks import Network, Norms
 from resprobe_analyses.norm_vs_depth.rule import MINIMUM_DEPTHS, outcome
 from resprobe_analyses.norm_vs_depth.tables import Cell, complete_table
 from resprobe_analyses.reading import Flags
-from resprobe_analyses.statistics import MINIMUM_SEEDS, power_laws, student_interval
+from resprobe_analyses.statistics import MINIMUM_SEEDS, power_laws
 
 Floats = npt.NDArray[np.float64]
 
@@ -124,31 +124,6 @@ def groups_of(networks: Sequence[Network]) -> tuple[Group, ...]:
         by_size.setdefault(net.h, []).append(net)
     found = [_group(h, members) for h, members in by_size.items()]
     return tuple(sorted(found, key=_counted, reverse=True))  # stable: of equals the first given
-
-
-def over_seeds(values: Floats) -> Estimate:
-    """Average over seeds, with Student's t interval from five seeds on, else without.
-
-    Args:
-        values: shape (seed,) or (seed, item).
-    """
-    seeds = values.shape[0]
-    found = student_interval(values, LEVEL)
-    if found is None:
-        mean = np.asarray(values.mean(axis=0))
-        found = mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)
-    return Estimate(*found, over="seeds", networks=seeds)
-
-
-def ratio_over_seeds(logarithms: Floats) -> Estimate:
-    """Give a geometric mean over seeds, with the interval of the logarithms' mean.
-
-    Args:
-        logarithms: of the ratios, shape (seed,).
-    """
-    found = over_seeds(logarithms)
-    value, low, high = (np.exp(bound) for bound in (found.value, found.low, found.high))
-    return Estimate(value, low, high, found.over, found.networks)
 
 
 def _group(h: float | None, networks: Sequence[Network]) -> Group:

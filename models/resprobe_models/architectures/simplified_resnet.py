@@ -7,10 +7,10 @@ network is the plain one with 1 added to its ID entries.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from resprobe.errors import InputError
+from resprobe.linalg.cushions import id_entries
 from resprobe_models.architectures.blocks import Block, Unit
 from resprobe_models.architectures.cifar_resnet import STAGE_STRIDES, Stem, stage_widths
 from resprobe_models.architectures.shortcuts import pad_channels
@@ -126,7 +126,7 @@ class SimplifiedResNet(nn.Module):
             for name, module in self.named_modules()
             if isinstance(module, Block | Unit)
         ]
-        return {name: id_mask(self.get_parameter(name)) for name in names}
+        return {name: id_entries(self.get_parameter(name)) for name in names}
 
 
 class IdentityByConvolution(nn.Module):
@@ -143,14 +143,6 @@ class IdentityByConvolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Give `(sample, width, ⌈height / stride⌉, ⌈width / stride⌉)`."""
         return pad_channels(x[:, :, :: self.stride, :: self.stride], (0, self.missing))
-
-
-def id_mask(weight: Tensor) -> Tensor:
-    """Give the mask of a kernel's ID entries, bool of its shape `(D, C, U, V)`, U and V odd."""
-    mask = torch.zeros_like(weight, dtype=torch.bool)
-    diagonal = range(min(weight.shape[:2]))
-    mask[diagonal, diagonal, weight.shape[2] // 2, weight.shape[3] // 2] = True
-    return mask
 
 
 def _block(source: int, width: int, stride: int, residual: bool) -> nn.Module:
