@@ -98,7 +98,7 @@ def rounding_scales(pilots: Pilots) -> dict[str, tuple[Setting, ...]]:
     paper = _rounding("paper", WHOLE, _training(200, batch=128))
     return {
         "smoke": (_setting(SMOKE, smoke, 0.4),),
-        "small": (_setting(narrow, digits, 5.0, pilots.get(narrow.label, {})),),
+        "small": (_setting(narrow, digits, 5.5, pilots.get(narrow.label, {})),),
         "medium": (_setting(SUBSET, medium, 500.0),),
         "paper": (_setting(WHOLE, paper, 20000.0),),
     }
@@ -130,12 +130,13 @@ def _setting(
     images: Images, sweep: Sweep, minutes: float, pilots: Mapping[str, Pilot] | None = None
 ) -> Setting:
     depths = ", ".join(map(str, sweep.grid.get(DEPTH, (sweep.settings.get(DEPTH),))))
+    epochs = sweep.settings["train.epochs"]
     dtypes = [arm.name for arm in sweep.arms if arm.name]
     dtypes = dtypes or [sweep.settings.get("train.dtype", "float32")]
     return Setting(
         data=images.label,
         meaning=f"{images.meaning}; pairs of simplified networks of depth {depths}, "
-        f"{sweep.settings['train.epochs']} epochs in {' and '.join(dtypes)}, "
+        f"{epochs} epoch{'' if epochs == 1 else 's'} in {' and '.join(dtypes)}, "
         f"{len(sweep.seeds)} seeds",
         sweep=sweep,
         pilots=pilots or {},

@@ -11,7 +11,7 @@ from resprobe_analyses.studies.by_seed import endings, mean_in_words, sample_of
 from resprobe_analyses.studies.criteria import Directional
 from resprobe_analyses.studies.equivalent_pairs import DEPTH, Pilots, couples_at, on_par_scales
 from resprobe_analyses.studies.evidence import Evidence
-from resprobe_analyses.studies.study import Contrast, Study
+from resprobe_analyses.studies.study import Contrast, Pilot, Study
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,7 +75,7 @@ def _notes(data: xr.Dataset, places: dict[int, int]) -> tuple[str, ...]:
     )
 
 
-PILOTS: Pilots = {}
+PILOTS: Pilots = {"digits": {MATCHED: Pilot(0.00164, 3), LAST: Pilot(0.00416, 3)}}
 
 STUDY = Study(
     id="YT-F2",

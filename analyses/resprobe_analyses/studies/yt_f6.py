@@ -73,12 +73,14 @@ def _notes(data: xr.Dataset, rows: Mapping[Row, int]) -> tuple[str, ...]:
             continue
         slope = data["log10_loss_slope"].values[places]
         size = np.abs(data["loss_distance"].transpose("network", "training_step").values[places])
-        last = np.array([row[np.isfinite(row) & (row > 0)][-1:] for row in size]).ravel()
+        # of runs whose losses differed at all
+        last = np.concatenate([row[np.isfinite(row) & (row > 0)][-1:] for row in size])
         told.append(
             f"In {dtype} log₁₀|ΔL| grows by {mean_in_words(100 * slope)} in 100 steps, over the "
             f"whole run, and |ΔL| ends at {mean_in_words(np.log(last), exponential=True)}; it is "
             f"exactly 0 at {int(data['loss_distance_zeros'].values[places].sum())} steps of all "
-            "runs together, which the line leaves out."
+            "runs together, which the line leaves out: that flattens it, since they are the "
+            "smallest ones."
         )
     return (
         *told,

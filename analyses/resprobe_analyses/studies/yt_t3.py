@@ -59,7 +59,7 @@ def _checks(tables: Mapping[Reading, Sequence[Cell]]) -> Iterator[Check]:
             yield Check(
                 f"{reading.words}: {WORDS[cell.statistic]}",
                 cell.told,
-                f"{cell.printed} in print: {low:.4g} to {high:.4g}",
+                f"{cell.printed} in print: {_written(low)} to {_written(high)}",
                 cell.meets,
             )
     expected: dict[Reading, set[Statistic]] = {
@@ -81,6 +81,10 @@ def _checks(tables: Mapping[Reading, Sequence[Cell]]) -> Iterator[Check]:
             f"{DRAW_ERRORS:.2g} or fewer",
             off <= DRAW_ERRORS,
         )
+
+
+def _written(number: float) -> str:
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
 
 
 def _listed(statistics: set[Statistic]) -> str:
