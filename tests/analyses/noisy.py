@@ -21,6 +21,7 @@ MARGIN = 0.4
 OUTPUT_NORM = 8.0
 CONTRACTION = 2.0
 SMOOTHNESS = 5.0
+WEIGHT_NORMS = ("layer_weight_norm", "layer_weight_norm_id_removed")
 EVERYTHING = (
     "interlayer-cushion",
     "input-noise",
@@ -164,6 +165,7 @@ def _weight_noise(cushions, generator, *, gain, power, follow, levels, trials, e
             "weight_noise_correct": (cell, (1 - wrong).astype(np.int8)),
             "correct": ("sample", np.ones(images, np.int8)),
             "output_norm": ("sample", np.linspace(1, OUTPUT_NORM, images)),
+            **{name: cushions[name].variable for name in WEIGHT_NORMS},
         },
         coords={
             "layer": cushions["layer"].values,

@@ -51,6 +51,17 @@ def test_the_response_shows_both_groups_for_both_norms_and_the_error_below(five)
     assert "noise of 5 %" in grid[2].get_ylabel()
 
 
+def test_the_response_of_two_groups_ends_with_their_ratio_at_equal_noise(five):
+    panels = five.figures["response"].axes
+    assert len(panels) == 5
+    (drawn,) = lines(panels[4], "D")
+    np.testing.assert_allclose(drawn, np.exp(five.dataset["equal_noise_log_ratio"].values))
+    assert panels[4].get_yscale() == "log"
+    assert "res / plain" in panels[4].get_ylabel()
+    assert [tick.get_text() for tick in panels[4].get_xticklabels()] == list(LAYERS)
+    assert len(analyze([build_noisy()]).figures["response"].axes) == 4
+
+
 def test_the_prediction_has_a_point_for_each_layer_marked_by_its_stage(five):
     panels = five.figures["prediction"].axes
     assert len(panels) == 4

@@ -165,8 +165,12 @@ def test_layer_cushions_that_are_smaller_in_either_norm_contradict():
     assert judged(yt_f3.STUDY, evidence) == CONTRADICTED
 
 
-def noise_data(points, change, *, error=-0.05):
-    """The analysis `noise-stability` of runs whose logits change by `change` of level, by arm."""
+def noise_data(points, change, *, error=-0.05, equal=0.7):
+    """The analysis `noise-stability` of runs whose logits change by `change` of level, by arm.
+
+    At equal noise those of residual networks change `equal` times as much, a little less or more
+    by layer and seed; one layer has no number. Pairs are all of one seed, residual first.
+    """
     names = [p.name for p in points if p.trained]
     level = np.array([0.03, 0.1, 0.3])
     shape = (len(names), 4, 2, 3)
@@ -182,24 +186,72 @@ def noise_data(points, change, *, error=-0.05):
             "log_output_change": (cell, logs),
             "error_change": (cell, added),
             "noise_ratio": (("network", "layer"), np.full(shape[:2], 0.5)),
+            "layer_weight_norm": (
+                ("network", "layer", "norm"),
+                np.array(
+                    [[[2.0, 1.0]] * 4 if "residual" in name else [[3.0, 3.0]] * 4 for name in names]
+                ),
+            ),
+            **equal_noise(points, equal),
         },
         coords={"network": names, "norm": ["kept", "removed"], "level": level},
     )
 
 
+SPREAD = np.array([-0.02, 0.01, 0.0, 0.02, -0.01])
+
+
+def equal_noise(points, equal):
+    names = {(p.arm, p.seed): p.name for p in points if p.trained}
+    pairs = [seed for seed in SEEDS if all((arm, seed) in names for arm in ARMS)]
+    if not pairs:
+        return {}
+    ratios = np.log(equal) + SPREAD[pairs, None] + np.array([-0.1, 0.0, 0.1, np.nan])
+    return {
+        "pair_first": ("pair", [names[RESIDUAL, seed] for seed in pairs]),
+        "pair_second": ("pair", [names[PLAIN, seed] for seed in pairs]),
+        "equal_noise_log_ratio_by_pair": (("pair", "layer"), ratios),
+    }
+
+
 @pytest.mark.parametrize(("size", "outcome"), [(0.5, REPRODUCED), (1.5, CONTRADICTED)])
-def test_responses_to_noise_are_compared_at_one_level_over_layers(size, outcome):
+def test_responses_to_noise_are_compared_at_equal_noise_over_layers(size, outcome):
+    points = learnt(points_of_arms(ARMS))
+    data = noise_data(points, {RESIDUAL: 1 / size, PLAIN: 1.0}, equal=size)
+    evidence = yt_n.measure(result_of(data), points)
+    np.testing.assert_allclose(evidence.samples[yt_n.EQUAL].values, np.log(size) + SPREAD)
+    assert yt_n.STUDY.primary.name == yt_n.EQUAL
+    assert judged(yt_n.STUDY, evidence) == outcome
+    notes = " ".join(evidence.notes)
+    assert "At equal ‖ΔW‖_F 3 of 4 layers are compared" in notes
+    assert "is in a residual network 0.667 [" in notes
+    assert "was changed to noise of equal ‖ΔW‖_F" in notes
+
+
+@pytest.mark.parametrize(("size", "outcome"), [(0.5, REPRODUCED), (1.5, CONTRADICTED)])
+def test_responses_to_noise_relative_to_the_norms_stand_beside_it(size, outcome):
     points = learnt(points_of_arms(ARMS))
     data = noise_data(points, {RESIDUAL: size, PLAIN: 1.0})
-    spread = np.array([-0.02, 0.01, 0.0, 0.02, -0.01])
-    data["log_output_change"][:5] += spread[:, None, None, None]
+    data["log_output_change"][:5] += SPREAD[:, None, None, None]
     evidence = yt_n.measure(result_of(data), points)
-    np.testing.assert_allclose(evidence.samples[yt_n.KEPT].values, np.log(size) + spread)
-    expected = np.log(size * 0.25 / 0.9) + spread
+    np.testing.assert_allclose(evidence.samples[yt_n.KEPT].values, np.log(size) + SPREAD)
+    expected = np.log(size * 0.25 / 0.9) + SPREAD
     np.testing.assert_allclose(evidence.samples[yt_n.REMOVED].values, expected)
     expected = 0.3 * (-0.05 - 0.01 * np.arange(5))
     np.testing.assert_allclose(evidence.samples[yt_n.ERROR].values, expected)
-    assert judged(yt_n.STUDY, evidence) == outcome
+    assert judged(yt_n.STUDY, evidence, yt_n.KEPT) == outcome
+
+
+def test_pairs_of_other_seeds_or_of_runs_that_diverged_are_no_pairs():
+    points = learnt(points_of_arms(ARMS))
+    data = noise_data(points, {RESIDUAL: 0.5, PLAIN: 1.0})
+    data["pair_second"][:2] = data["pair_second"].values[[1, 0]]
+    evidence = yt_n.measure(result_of(data), points)
+    expected = [True, True, False, False, False]
+    assert np.isnan(evidence.samples[yt_n.EQUAL].values).tolist() == expected
+    points = learnt(points_of_arms(ARMS, diverged=[(PLAIN, seed) for seed in SEEDS]))
+    evidence = yt_n.measure(result_of(noise_data(points, {RESIDUAL: 0.5})), points)
+    assert judged(yt_n.STUDY, evidence) == NOT_ATTEMPTED
 
 
 def weight_data(points, share, *, mode=0.9):

@@ -1,9 +1,9 @@
 """Noise stability: how networks answer noise, and whether their cushions tell it.
 
 `families` and `networks` read what was collected, `bound_reading` the parts of the bound;
-`responses`, `predictions` and `bound` compute on arrays, `effects` puts them together, `labelled`
-names the numbers, `findings` and `sentences` say them, `figures` draws them. Cushions are those of
-the analysis `cushions`.
+`responses`, `equal_noise`, `predictions` and `bound` compute on arrays, `effects` puts them
+together, `labelled` names the numbers, `findings` and `sentences` say them, `figures` draws them.
+Cushions are those of the analysis `cushions`.
 """
 
 from __future__ import annotations

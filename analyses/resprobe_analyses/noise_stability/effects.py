@@ -15,6 +15,7 @@ from resprobe_analyses.cushions.effects import effect as cushion_effect
 from resprobe_analyses.cushions.networks import Group, read_groups
 from resprobe_analyses.estimates import Estimate
 from resprobe_analyses.noise_stability.bound_reading import Parts, read_parts
+from resprobe_analyses.noise_stability.equal_noise import EqualNoise, at_equal_noise
 from resprobe_analyses.noise_stability.known import over_trainings
 from resprobe_analyses.noise_stability.networks import (
     NORMS,
@@ -110,7 +111,9 @@ class Contrast:
     """The first group beside the second, pair by pair of networks.
 
     Attributes:
+        labels: of the two networks of each pair.
         weight: responses to noise of the weights; None where the layers do not correspond.
+        equal: the same at equal absolute noise; None likewise.
         input: to noise of the input; None where it was not collected for all.
         between: whether the group with the larger cushion has the smaller response; None as for
             `weight`.
@@ -119,7 +122,9 @@ class Contrast:
         paired: whether each pair has one seed.
     """
 
+    labels: tuple[tuple[str, str], ...]
     weight: ResponseContrast | None
+    equal: EqualNoise | None
     input: ResponseContrast | None
     between: Between | None
     gap: Floats
@@ -237,7 +242,9 @@ def _contrast(first: GroupEffect, second: GroupEffect) -> Contrast:
         bounds = np.stack([_log10_bound(one) - _log10_bound(two) for one, two in pairs])
     alike = all(one.cushions.network.kinds == two.cushions.network.kinds for one, two in pairs)
     return Contrast(
+        labels=tuple((one.label, two.label) for one, two in networks),
         weight=contrast(networks, paired, of_weight) if alike else None,
+        equal=at_equal_noise(networks, paired=paired) if alike else None,
         input=contrast(networks, paired, of_input) if first.input and second.input else None,
         between=between(networks, paired) if alike else None,
         gap=np.array([one.gap - two.gap for one, two in pairs]),

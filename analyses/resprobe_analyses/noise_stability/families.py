@@ -14,12 +14,14 @@ WEIGHT = ("sample", "layer", "norm", "level", "trial")
 INPUT = ("sample", "level", "trial")
 
 NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
-    LAYER_CUSHION: {**CUSHIONS_NEEDED, "layer_weight_norm_id_removed": ("layer",)},
+    LAYER_CUSHION: CUSHIONS_NEEDED,
     WEIGHT_NOISE: {
         "weight_noise_output_change": WEIGHT,
         "weight_noise_correct": WEIGHT,
         "correct": ("sample",),
         "output_norm": ("sample",),
+        "layer_weight_norm": ("layer",),
+        "layer_weight_norm_id_removed": ("layer",),
     },
 }
 # What the families that are read where they are must hold.

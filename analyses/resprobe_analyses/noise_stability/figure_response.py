@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 
 from resprobe_analyses import style
 from resprobe_analyses.noise_stability import drawing
 from resprobe_analyses.noise_stability.effects import Effect, GroupEffect
+from resprobe_analyses.noise_stability.equal_noise import EqualNoise
 from resprobe_analyses.noise_stability.networks import NORMS
 from resprobe_analyses.noise_stability.predictions import LOWEST
 from resprobe_analyses.noise_stability.words import percent
@@ -25,13 +26,19 @@ def response_figure(found: Effect) -> Figure:
 
     Returns:
         The relative change at the lowest level above the error added at the highest, the two norms
-        side by side, the groups in one panel.
+        side by side, the groups in one panel; of two groups whose layers correspond, below, the
+        change of the first over the second at equal absolute noise.
     """
     width = drawing.width_of(found)
     level = found.members[0].network.weight.level
+    contrast = found.contrast
+    equal = None if contrast is None else contrast.equal
     with style.figure_style():
-        figure = Figure(figsize=(width, 6.6), layout="constrained")
-        grid = figure.subplots(2, len(NORMS), sharex=True, sharey="row")
+        figure = Figure(figsize=(width, 6.6 if equal is None else 9.4), layout="constrained")
+        parts: list[FigureBase] = [figure]
+        if equal is not None:
+            parts = list(figure.subfigures(2, 1, squeeze=False, height_ratios=[5.7, 3.0])[:, 0])
+        grid = parts[0].subplots(2, len(NORMS), sharex=True, sharey="row")
         handles: list[Artist] = []
         drawn = []
         for number, group in enumerate(found.groups):
@@ -53,10 +60,25 @@ def response_figure(found: Effect) -> Figure:
             drawing.name_layers(grid[1, place], found.groups)
         grid[0, 0].set_ylabel(f"{CHANGE},\nnoise of {percent(level[LOWEST])} (log scale)")
         grid[1, 0].set_ylabel(f"error added,\nnoise of {percent(level[-1])}")
+        if equal is not None:
+            _equal_noise(parts[1].subplots(), found, equal)
         style.legend_below(figure, handles, _bars(found.groups[0]))
         what = "Response to noise in the weight of one layer"
         figure.suptitle(drawing.title(found, what, width, found.images))
     return figure
+
+
+def _equal_noise(axes: Axes, found: Effect, one: EqualNoise) -> None:
+    """Draw the change of the first group over that of the second."""
+    first, second = (group.label for group in found.groups)
+    ratio = one.log_ratio
+    values = [np.exp(bound) for bound in (ratio.value, ratio.low, ratio.high)]
+    _series(axes, values, style.Look("0.25", "-", "D"), 0.0)
+    axes.axhline(1, color="0.5", linewidth=0.8, zorder=1)
+    drawing.logarithmic(axes, "y", np.concatenate([*values, [1.0]]))
+    drawing.name_layers(axes, found.groups)
+    axes.set_title(r"noise of equal $\|\Delta W\|_F$")
+    axes.set_ylabel(f"change of the logits,\n{first} / {second} (log scale)")
 
 
 def input_figure(found: Effect) -> Figure:

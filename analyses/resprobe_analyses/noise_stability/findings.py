@@ -16,6 +16,7 @@ from resprobe_analyses.noise_stability.effects import (
     GroupEffect,
     NetworkEffect,
 )
+from resprobe_analyses.noise_stability.equal_noise import EqualNoise
 from resprobe_analyses.noise_stability.networks import NORMS
 from resprobe_analyses.noise_stability.predictions import LOWEST, SCOPES
 from resprobe_analyses.noise_stability.responses import GroupResponse, ResponseContrast
@@ -167,6 +168,7 @@ def _contrast(one: Contrast) -> dict[str, Any]:
     return {
         "paired_by_seed": one.paired,
         "weight_noise": None if one.weight is None else _response_contrast(one.weight),
+        "equal_noise": None if one.equal is None else _equal_noise(one.equal),
         "input_noise": None if one.input is None else _response_contrast(one.input),
         "larger_cushion_smaller_response": None
         if one.between is None
@@ -190,6 +192,16 @@ def _response_contrast(one: ResponseContrast) -> dict[str, Any]:
         "log_ratio": _estimate(one.log_ratio),
         "over_layers": _estimate(one.over_layers),
         "error_added": _estimate(one.error_added),
+    }
+
+
+def _equal_noise(one: EqualNoise) -> dict[str, Any]:
+    return {
+        "log_size": _numbers(one.log_size),
+        "log_ratio": _estimate(one.log_ratio),
+        "over_layers": _estimate(one.over_layers),
+        "layers": one.compared,
+        "of": one.pairs.shape[1],
     }
 
 

@@ -9,6 +9,7 @@ rank correlation is over); `bound` ("low", "high" of an interval); `pair` of net
     layer_stage, layer_within              (network, layer)
     log_output_change, output_change       (network, layer, norm, level)
     error_change                           (network, layer, norm, level)
+    layer_weight_norm                      (network, layer, norm)
     noise_ratio                            (network, layer)
     log_cushion_kept, log_cushion_removed  (network, layer)
     slope, first_slope                     (network, norm), with two levels and more
@@ -33,6 +34,11 @@ With two groups, the first over the second (the residual one first, where one is
     log_ratio_by_pair                      (pair, layer, norm, level)
     log_ratio_mean, log_ratio_mean_interval            (norm, level), (…, bound)
     error_difference, error_difference_interval        (norm, level), (…, bound)
+    pair_first, pair_second                (pair), names of networks
+    equal_noise_log_size                   (pair, layer), see `equal_noise`
+    equal_noise_log_ratio_by_pair          (pair, layer)
+    equal_noise_log_ratio, equal_noise_log_ratio_interval             (layer), (…, bound)
+    equal_noise_log_ratio_mean, equal_noise_log_ratio_mean_interval   (), (bound)
     input_log_ratio, input_log_ratio_interval          (input_level), (…, bound)
     input_error_difference, input_error_difference_interval   (input_level), (…, bound)
     log_cushion_ratio                      (layer, norm)
@@ -55,6 +61,7 @@ from resprobe_analyses.noise_stability.effects import Effect, NetworkEffect
 from resprobe_analyses.noise_stability.known import mean_of_known
 from resprobe_analyses.noise_stability.labelled_bound import bound_coordinates, bound_variables
 from resprobe_analyses.noise_stability.labelled_groups import contrast_variables
+from resprobe_analyses.noise_stability.labelled_layers import layer_variables
 from resprobe_analyses.noise_stability.networks import NORMS, Network, Response
 from resprobe_analyses.noise_stability.predictions import SCOPES, log_cushion, log_response
 from resprobe_analyses.noise_stability.responses import slopes
@@ -78,7 +85,7 @@ def dataset(found: Effect) -> xr.Dataset:
         The dataset. Networks with fewer layers are filled up with NaN and "".
     """
     variables = {
-        **_layers(found.members),
+        **layer_variables(found.members),
         **_responses([member.network for member in found.members]),
         **_predictions(found.members),
         **_trainings(found.members),
@@ -148,40 +155,6 @@ def _coordinates(found: Effect, dims: set[str]) -> dict[str, Any]:
     if "bound" in dims:
         told["bound"] = ("bound", strings(["low", "high"]))
     return told | bound_coordinates(dims)
-
-
-def _layers(members: list[NetworkEffect]) -> Variables:
-    nets = [member.network for member in members]
-    flag = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "no yes"}
-    cell = ("network", "layer")
-    with_skip = [member.cushions.network.with_skip.astype(np.int8) for member in members]
-    return {
-        "layer_name": (
-            cell,
-            filled([strings(net.layers) for net in nets], ""),
-            {"long_name": "module that ran"},
-        ),
-        "layer_with_skip": (
-            cell,
-            filled(with_skip, np.int8(0)),
-            {**attributes("whether a skip counts as a part of the layer"), **flag},
-        ),
-        "layer_stage": (
-            cell,
-            filled([net.stage for net in nets], np.int64(-1)),
-            attributes("stage of the block that the layer runs in, -1 for none"),
-        ),
-        "layer_within": (
-            cell,
-            filled([net.within.astype(np.int8) for net in nets], np.int8(0)),
-            {**attributes("whether the layer runs in a block that keeps its shape"), **flag},
-        ),
-        "noise_ratio": number(
-            cell,
-            filled([net.noise_ratio for net in nets]),
-            "norm of the weight without ID entries beside that with them",
-        ),
-    }
 
 
 def _responses(nets: list[Network]) -> Variables:

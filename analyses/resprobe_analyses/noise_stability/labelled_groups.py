@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from resprobe_analyses.estimates import Estimate
-from resprobe_analyses.labelling import INTERVAL, Variables, number
+from resprobe_analyses.labelling import INTERVAL, Variables, number, strings
 from resprobe_analyses.noise_stability.effects import Effect
 
 
@@ -15,7 +15,10 @@ def contrast_variables(found: Effect) -> Variables:
     if contrast is None:
         return {}
     told = "ln of the change of the first group over the second"
+    first, second = zip(*contrast.labels, strict=True)
     variables: Variables = {
+        "pair_first": (("pair",), strings(first), {"long_name": "network of the first group"}),
+        "pair_second": (("pair",), strings(second), {"long_name": "network of the second group"}),
         "gap_difference": number(("pair",), contrast.gap, "gap of the first group minus second"),
         "bound_log10_ratio": number(
             ("pair", "norm"), contrast.log10_bound, "log10 of the bound of the first over second"
@@ -37,6 +40,22 @@ def contrast_variables(found: Effect) -> Variables:
                 ("pair", "norm"),
                 contrast.between.pairs,
                 "rank correlation over layers of the ratio of cushions and that of responses",
+            ),
+        }
+    if contrast.equal is not None:
+        three = contrast.equal
+        told_equal = f"{told} at equal absolute noise"
+        variables |= {
+            "equal_noise_log_size": number(
+                ("pair", "layer"), three.log_size, "ln of the norm of the noise of both networks"
+            ),
+            "equal_noise_log_ratio_by_pair": number(("pair", "layer"), three.pairs, told_equal),
+            **_interval("equal_noise_log_ratio", ("layer",), three.log_ratio, told_equal),
+            **_interval(
+                "equal_noise_log_ratio_mean",
+                (),
+                three.over_layers,
+                f"{told_equal}, mean over layers",
             ),
         }
     if contrast.input is not None:

@@ -74,8 +74,7 @@ class Network:
         weight: response to noise of one layer's weight, axes (image, layer, norm, level).
         input: response to noise of the input, axes (image, level); None where not collected.
         cushion: layer cushions of the same images, shape (image, layer, norm).
-        noise_ratio: norm of the weight with ID entries removed beside that with them, by which the
-            noise of the two norms differs, shape (layer,).
+        weight_norm: ‖W‖_F that the noise is relative to, shape (layer, norm).
         error: share of the images that it gets wrong without noise.
         chance_error: share that it would if it always named the most frequent class.
         metrics: what the trainer measured at the checkpoint, such as `train_error`.
@@ -90,10 +89,17 @@ class Network:
     weight: Response
     input: Response | None
     cushion: Floats
-    noise_ratio: Floats
+    weight_norm: Floats
     error: float
     chance_error: float
     metrics: Mapping[str, float]
+
+    @property
+    def noise_ratio(self) -> Floats:
+        """Norm with ID entries removed beside that with them, as the noise of the two differs."""
+        kept, removed = self.weight_norm.T
+        empty = np.full_like(kept, np.nan)
+        return np.asarray(np.divide(removed, kept, out=empty, where=kept > 0))
 
     @property
     def interpretable(self) -> bool:
@@ -201,7 +207,13 @@ def _read(given: Input, label: str, images: Integers, noisy: xr.Dataset | None) 
             ],
             axis=-1,
         ),
-        noise_ratio=_ratio(cushions),
+        weight_norm=np.stack(
+            [
+                values(noise, name, "layer").astype(np.float64)
+                for name in ("layer_weight_norm", "layer_weight_norm_id_removed")
+            ],
+            axis=-1,
+        ),
         error=float((values(noise, "correct", "sample") == 0).mean()),
         chance_error=1
         - float(np.unique(noise["label"].values, return_counts=True)[1].max()) / images.size,
@@ -231,14 +243,6 @@ def _places(cushions: xr.Dataset) -> tuple[Integers, Flags]:
             stage[layer] = int(cushions["stage"].values[place[str(block)]])
             within[layer] = not cushions["transition"].values[place[str(block)]]
     return stage, within
-
-
-def _ratio(cushions: xr.Dataset) -> Floats:
-    kept, removed = (
-        np.asarray(cushions[name].values, np.float64)
-        for name in ("layer_weight_norm", "layer_weight_norm_id_removed")
-    )
-    return np.divide(removed, kept, out=np.full_like(kept, np.nan), where=kept > 0)
 
 
 def _response(data: xr.Dataset, prefix: str, dims: tuple[str, ...]) -> Response:

@@ -1,10 +1,18 @@
 """YT-N: noise on a layer's weights changes the output of residual networks less than of plain ones.
 
-"The same amount of noise" is read as noise of the same size beside the layer that it falls on, with
-the 1s of the skip as a part of the layer: that is the norm in the definition of the cushion, which
-is to stand for this stability. Noise of the same absolute size would favour whatever network has
-larger weights, though a ReLU network computes the same when one layer is scaled up and another
-down.
+"The same amount of noise" is taken literally: Gaussian noise of equal ‖ΔW‖_F on a layer of the
+plain network and on the same layer of T(r), the residual one written as a plain network. Such a
+comparison favours whichever network has the larger weights, though a ReLU network computes the
+same when one layer is scaled up and another down; a note tells the norms. Noise relative to the
+norm of the weight, which knows nothing of such a scaling, is reported beside it, with ID entries
+kept and removed.
+
+The primary contrast was noise relative to the norm with ID entries kept. It was changed before any
+run with the study's seeds was judged, but after a pilot of three other seeds on the digits had
+shown ratios of 0.52 to 0.63 for that reading and of 0.14 to 0.17 for the norm without ID entries.
+The reason is the wording of the paper, not these figures; the dataset of the analysis had lacked
+the norms that the literal reading needs. The same pilot, read so after the change, gave 0.76 to
+0.92; rule and reference stayed as they were.
 """
 
 from __future__ import annotations
@@ -31,9 +39,16 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-KEPT, REMOVED, ERROR = "kept", "removed", "error-added"
+EQUAL, KEPT, REMOVED, ERROR = "equal", "kept", "removed", "error-added"
 # of the levels that are measured where none are asked for
 LEVEL, STRONG = 0.1, 0.3
+CHANGED = (
+    "The primary contrast was noise relative to the norm with ID entries kept and was changed to "
+    "noise of equal ‖ΔW‖_F, the paper's words, before any run with the study's seeds was judged, "
+    "but after a pilot of three other seeds on the digits had shown ratios of 0.52 to 0.63 with ID "
+    "entries kept and of 0.14 to 0.17 removed; read at equal ‖ΔW‖_F afterwards, it gave 0.76 to "
+    "0.92."
+)
 
 
 def measure(result: Result, points: Sequence[PointOutcome]) -> Evidence:
@@ -52,7 +67,9 @@ def measure(result: Result, points: Sequence[PointOutcome]) -> Evidence:
         for norm in (KEPT, REMOVED)
     }
     added = _by_arm(data, known, _over_layers(data, "error_change", KEPT, STRONG))
+    equal = _equal_noise(data, known)
     values = {
+        EQUAL: {seed: ratio for seed, (ratio, _) in equal.items()},
         **{norm: differences(own[RESIDUAL], own[PLAIN]) for norm, own in changes.items()},
         ERROR: differences(added[RESIDUAL], added[PLAIN]),
     }
@@ -65,7 +82,53 @@ def measure(result: Result, points: Sequence[PointOutcome]) -> Evidence:
         f"that with them; noise of {STRONG:g} adds {_in_words(added[arm])} to the test error."
         for arm in (RESIDUAL, PLAIN)
     ]
+    norms = _by_arm(data, known, _log_norms(data))
+    notes += [
+        *_layers_note(data, equal),
+        "The norm of a layer's weight, with the 1s of a skip, is in a residual network "
+        f"{_in_words(differences(norms[RESIDUAL], norms[PLAIN]), log=True)} times that in a plain "
+        "one, the geometric mean over layers.",
+        CHANGED,
+    ]
     return Evidence(samples=samples, notes=(*notes, *learnt_note(points), *endings(points)))
+
+
+def _equal_noise(data: xr.Dataset, known: Sequence[PointOutcome]) -> dict[int, tuple[float, int]]:
+    """Give by seed the mean log ratio over layers at equal noise, and of how many layers it is.
+
+    Residual over plain; empty where no network of one arm is there.
+    """
+    if "equal_noise_log_ratio_by_pair" not in data:
+        return {}
+    runs = {p.name: (p.arm, p.seed) for p in known}
+    ratios = data["equal_noise_log_ratio_by_pair"].transpose("pair", "layer").values
+    pairs = zip(data["pair_first"].values, data["pair_second"].values, ratios, strict=True)
+    found = {}
+    for first, second, own in pairs:
+        arm, seed = runs.get(str(first), ("", -1))
+        finite = own[np.isfinite(own)]
+        if arm == RESIDUAL and runs.get(str(second)) == (PLAIN, seed) and finite.size:
+            found[seed] = (float(finite.mean()), int(finite.size))
+    return found
+
+
+def _layers_note(data: xr.Dataset, equal: Mapping[int, tuple[float, int]]) -> list[str]:
+    counts = sorted({count for _, count in equal.values()})
+    if not counts:
+        return []
+    told = " to ".join(f"{count}" for count in dict.fromkeys((counts[0], counts[-1])))
+    return [
+        f"At equal ‖ΔW‖_F {told} of {data.sizes['layer']} layers are compared; in the others the "
+        "sizes of the noise of the two networks do not overlap."
+        if counts[0] < data.sizes["layer"]
+        else f"At equal ‖ΔW‖_F all {data.sizes['layer']} layers are compared."
+    ]
+
+
+def _log_norms(data: xr.Dataset) -> Floats:
+    """Give the mean over layers of ln ‖W‖_F with ID entries, shape (network,)."""
+    norms = data["layer_weight_norm"].sel(norm=KEPT).transpose("network", "layer").values
+    return np.asarray(np.log(norms).mean(axis=1), dtype=np.float64)
 
 
 def _over_layers(data: xr.Dataset, name: str, norm: str, level: float) -> Floats:
@@ -86,7 +149,12 @@ def _in_words(numbers: Mapping[int, float], *, log: bool = False) -> str:
 
 
 PILOTS: Pilots = {
-    "digits": {KEPT: Pilot(0.105, 3), REMOVED: Pilot(0.109, 3), ERROR: Pilot(0.00586, 3)},
+    "digits": {
+        EQUAL: Pilot(0.103, 3),
+        KEPT: Pilot(0.105, 3),
+        REMOVED: Pilot(0.109, 3),
+        ERROR: Pilot(0.00586, 3),
+    },
 }
 
 _REASON = "the paper prints no number; a fifth less is the least to speak of"
@@ -104,16 +172,25 @@ STUDY = Study(
     measure=measure,
     analysis="noise-stability",
     primary=Contrast(
-        KEPT,
-        f"relative change of the logits under Gaussian noise on one layer's weight, ‖ΔW‖_F "
-        f"{LEVEL:g} of ‖W‖_F with the 1s of the skip, residual over plain network of the same "
-        "seed; the geometric mean over layers, test images and draws",
+        EQUAL,
+        "relative change of the logits under Gaussian noise of equal ‖ΔW‖_F on one layer's weight, "
+        "residual over plain network of the same seed; in each layer at the geometric middle of "
+        "the sizes that both were measured at, interpolated linearly in logarithms, nothing where "
+        "these do not overlap; the geometric mean over layers, test images and draws",
         "1",
         Directional(-1, "log"),
         0.8,
         _REASON,
     ),
     secondary=(
+        Contrast(
+            KEPT,
+            f"the same with ‖ΔW‖_F {LEVEL:g} of the network's own ‖W‖_F with the 1s of the skip",
+            "1",
+            Directional(-1, "log"),
+            0.8,
+            _REASON,
+        ),
         Contrast(
             REMOVED,
             f"the same with ‖ΔW‖_F {LEVEL:g} of ‖W‖_F without the ID entries, the norm in which "
