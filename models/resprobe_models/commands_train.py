@@ -91,7 +91,7 @@ def train(  # noqa: PLR0917  # click passes every option by name
         overwrite=overwrite,
         progress=make_progress(quiet=quiet),
     )
-    document = _document(outcome)
+    document = _document(outcome, pair=resolved.pair.network != "none")
     if not outcome.writes:
         return
     if as_json:
@@ -102,7 +102,7 @@ def train(  # noqa: PLR0917  # click passes every option by name
         click.echo(_sentences(outcome, document["next"]))
 
 
-def _document(outcome: TrainOutcome) -> dict[str, Any]:
+def _document(outcome: TrainOutcome, *, pair: bool) -> dict[str, Any]:
     metrics = outcome.metrics
     return {
         "run": str(outcome.run),
@@ -112,8 +112,12 @@ def _document(outcome: TrainOutcome) -> dict[str, Any]:
         "epochs": outcome.epochs,
         "checkpoint": None if outcome.checkpoint is None else str(outcome.checkpoint),
         "metrics": metrics,
-        "next": None if outcome.checkpoint is None else f"resprobe collect {outcome.run}",
+        "next": None if outcome.checkpoint is None else _next(outcome.run, pair=pair),
     }
+
+
+def _next(run: Path, *, pair: bool) -> str:
+    return f"resprobe analyze equivalence {run}" if pair else f"resprobe collect {run}"
 
 
 def _sentences(outcome: TrainOutcome, following: str | None) -> str:

@@ -63,6 +63,14 @@ class TestCommand:
         assert result.stderr == ""
         assert tomllib.loads((run / "recipe.toml").read_text())["train"]["seed"] == 2
 
+    def test_after_a_pair_comes_its_analysis(self, invoke, tmp_path):
+        run = tmp_path / "r"
+        pair = ("--set", "pair.network=equivalent", "--set", "record.every=1")
+        words = ("simplified-resnet-20-digits", "-o", run, *self.small, *pair, "--quiet")
+        result = invoke(*words)
+        assert result.exit_code == 0
+        assert f"next: resprobe analyze equivalence {run}" in result.stdout
+
     def test_a_dry_run_prints_the_recipe_and_writes_nothing(self, invoke, tmp_path):
         words = ("resnet-20-digits", "-o", tmp_path / "r", *self.small, "--dry-run")
         tables = json.loads(invoke(*words, "--json").stdout)
