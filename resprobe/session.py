@@ -24,6 +24,7 @@ from resprobe.quantities.family import (
     Costly,
     OfActivations,
     OfLayers,
+    OfSamples,
     OfTrials,
 )
 from resprobe.quantities.quantity import all_quantities, of_family
@@ -292,7 +293,7 @@ class Session:
         from resprobe.linalg.precision import full_precision
 
         args, kwargs, labels = self._source.inputs(start, stop, indices)
-        if isinstance(measurement, ChangesInputs):
+        if isinstance(measurement, OfSamples):
             measurement.take_samples(indices[start:stop])
         precise = isinstance(measurement, ChangesLayers | ChangesInputs)
         # what TF32 rounds off would look like an answer to small noise

@@ -6,6 +6,10 @@ Stability of Numerical Algorithms, Sec. 3.1). Errors are taken to grow along the
 features do, so they add up; there are two networks. That is the bound,
 
     max |f(x) - g(x)| ≤ 2·(n + 2)·L·u·max |f(x)|
+
+That is of networks whose weights, inputs and arithmetic have one dtype. A run of bfloat16 is
+trained under autocast over float32 weights: it is compared in float64 and in float32, its weights'
+dtype, without autocast, which the certificate says.
 """
 
 from __future__ import annotations

@@ -88,11 +88,17 @@ def load_trainer_state(
     """Put the optimizer and the random states back to where a checkpoint was written.
 
     Raises:
-        InputError: the file is not whole or belongs to another model.
+        InputError: the file is missing, not whole or belongs to another model.
     """
     import torch
 
     path = run / FOLDER / f"{stem(step)}.state.safetensors"
+    if not path.exists():
+        raise InputError(
+            f"{path} is missing, expected with the optimizer's and the random states that training "
+            "goes on from: take it from a copy of the run, or train anew into another directory "
+            "(a conversion leaves none where training would not go on as before)."
+        )
     stored = read_tensors(path)
     random_states = ["rng.torch", *(f"generator.{name}" for name in generators)]
     missing = [name for name in random_states if name not in stored]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -82,8 +83,9 @@ def convert(  # noqa: PLR0917  # click passes every option by name
 
     A block s + h·(A x + b) of one linear layer or convolution, whose skip is the identity or
     subsamples and adds zero channels, is a plain layer: h·A with 1 added at its ID entries, and
-    h·b. The outputs of both networks are compared in float64 and in the run's dtype; the
-    certificate says by how much they differ, and what rounding allows.
+    h·b. The outputs of both networks are compared in float64 and in the run's dtype, that of its
+    weights where it was trained under autocast; the certificate says by how much they differ, and
+    what rounding allows.
 
     A network of your own needs --counterpart, which makes the other one; without it, --to plain
     writes the converted weights alone.
@@ -93,6 +95,7 @@ def convert(  # noqa: PLR0917  # click passes every option by name
         resprobe train simplified-resnet-20-digits -o s20
         resprobe convert s20 --to plain -o p20
         resprobe convert p20 --to residual -o s20-again
+        resprobe collect --model net.py:residual --data photos/ -o net
         resprobe convert net --run-code --to plain --counterpart net.py:plain -o net-plain
     """
     from resprobe_models.conversion import Request
@@ -107,7 +110,7 @@ def convert(  # noqa: PLR0917  # click passes every option by name
         done = run_conversion(
             request, out, _which(checkpoint), overwrite=overwrite, progress=progress
         )
-    following = _next(done)
+    following = _next(done, run)
     document = {
         "out": str(done.out),
         "unresumable": done.unresumable,
@@ -134,12 +137,15 @@ def _which(text: str) -> Any:
     return int(text)
 
 
-def _next(done: Converted) -> str:
+def _next(done: Converted, run: Path) -> str:
+    from resprobe.run_recipe import read_run_recipe
     from resprobe.source import collect_command
 
     if done.is_run:
         return collect_command(done.out)
-    return f"resprobe collect --model YOURS --weights {done.out}/converted.safetensors --data …"
+    data = shlex.quote(read_run_recipe(run)[1]["data"]["name"])
+    weights = shlex.quote(f"{done.out}/converted.safetensors")
+    return f"resprobe collect --model FILE.py:FACTORY --weights {weights} --data {data} -o RUN"
 
 
 def _sentences(done: Converted) -> list[str]:
@@ -154,6 +160,8 @@ def _sentences(done: Converted) -> list[str]:
     if not done.is_run:
         lines += _changes(layers)
     lines += [_certified(row, found["samples"]) for row in found["checkpoints"]]
+    if found["compared_otherwise"]:
+        lines.append(found["compared_otherwise"])
     if done.unresumable:
         lines.append(f"it can be measured, but training can't be resumed: {done.unresumable}")
     return lines

@@ -1,16 +1,11 @@
-"""What `resprobe convert` leaves: the converted run, and the certificate of what was done.
-
-It is built beside its place and renamed when complete, so that nothing half stands there.
-"""
+"""What `resprobe convert` leaves: the converted run, and the certificate of what was done."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,19 +14,17 @@ import tomli_w
 from safetensors.torch import save_file
 
 from resprobe import checkpoints
+from resprobe.converted import CERTIFICATE, read_certificate
 from resprobe.errors import InputError
-from resprobe.files import read_text, real_path
+from resprobe.files import real_path
 from resprobe.provenance import provenance
 from resprobe.run_recipe import read_run_recipe, recipe_path
-from resprobe.store.lock import LOCK, is_in_use
+from resprobe.store.reader import is_run
 from resprobe_models.certificate import Comparison, Progress
 from resprobe_models.conversion import Conversion, Request, prepare
+from resprobe_models.conversion_place import STATE, in_place, refuse_unusable
 from resprobe_models.recipe import Recipe, from_tables, from_toml, to_toml
 from resprobe_models.there_and_back import there_and_back
-
-CERTIFICATE = "certificate.json"
-# Of a conversion without a counterpart, which is no run.
-STATE = "converted.safetensors"
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ def convert(
         request: what to convert.
         out: folder to write.
         which: of the checkpoints.
-        overwrite: replace what an earlier conversion left there.
+        overwrite: replace what an earlier conversion left there; what came there since is refused.
         progress: told after every batch that the outputs were compared on.
 
     Raises:
@@ -73,7 +66,8 @@ def convert(
         ViolationError: the outputs differ by more than rounding, or the weights do after a
             conversion there and back; nothing is written then.
     """
-    _refuse_unusable(request.run, out, overwrite)
+    _refuse_no_run(request.run)
+    refuse_unusable(request.run, out, overwrite=overwrite)
     steps = _steps(request.run, which)
     before = _chain(request.run)
     conversion = prepare(request, steps[0])
@@ -82,7 +76,7 @@ def convert(
             f"{len(steps)} checkpoints of {request.run}, but without a counterpart only one state "
             "is written; give --checkpoint STEP, or the counterpart with --counterpart."
         )
-    with _in_place(out) as folder:
+    with in_place(out, overwrite=overwrite) as folder:
         rows = []
         for step in steps:
             weights = _weights(request.run, step)
@@ -96,11 +90,19 @@ def convert(
             rows.append(_row(step, weights, kept, found, back))
         unresumable = ""
         if conversion.counterpart:
-            unresumable = _describe_run(request, conversion, steps, folder)
+            unresumable = _describe_run(request, conversion, steps, folder, out)
         document = _certificate(request, conversion, rows, before)
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         (folder / CERTIFICATE).write_text(text, encoding="utf-8")
     return Converted(out, conversion.counterpart, unresumable, document)
+
+
+def _refuse_no_run(run: Path) -> None:
+    if not run.exists():
+        raise InputError(f"{run} does not exist; give a run directory.")
+    if not run.is_dir():
+        place = str(run.parent) if is_run(run.parent) else "of a run"
+        raise InputError(f"{run} is a file; give the directory {place} instead.")
 
 
 def _of_step(progress: Progress | None, step: int) -> Progress | None:
@@ -119,65 +121,22 @@ def _steps(run: Path, which: Literal["last", "best", "all"] | int) -> list[int]:
     return [checkpoints.resolve(run, "last" if which == "all" else which)]
 
 
-# -- the place -----------------------------------------------------------------------------------
-
-
-def _refuse_unusable(run: Path, out: Path, overwrite: bool) -> None:
-    mine, theirs = real_path(out), real_path(run)
-    if mine == theirs or mine in theirs.parents or theirs in mine.parents:
-        raise InputError(
-            f"{out} and {run} are the same or lie in each other; what is converted stays as it is: "
-            "choose another -o."
-        )
-    if not out.exists() and not out.is_symlink():
-        return
-    if not out.is_dir() or out.is_symlink():
-        raise InputError(f"{out} is no folder; choose another -o.")
-    if not any(out.iterdir()):
-        return
-    if not (out / CERTIFICATE).is_file():
-        raise InputError(
-            f"{out} exists and is not what a conversion left (it holds no {CERTIFICATE}); choose "
-            "another -o."
-        )
-    if not overwrite:
-        raise InputError(f"{out} exists; choose another -o, or give --overwrite to replace it.")
-    if any(is_in_use(lock) for lock in out.rglob(LOCK)):
-        raise InputError(f"{out} is in use by another process; wait until it ends.")
-
-
-@contextmanager
-def _in_place(out: Path) -> Iterator[Path]:
-    """Give a folder to build in, which takes its place when all went well, else is deleted."""
-    folder, aside = (
-        out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("partial", "replaced")
-    )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(folder, ignore_errors=True)  # of a process of the same number, killed before
-        folder.mkdir()
-        yield folder
-        if out.exists():
-            out.rename(aside)
-        folder.rename(out)
-    except OSError as error:
-        raise InputError(
-            f"{out} can't be written ({error.strerror}); make room or choose another -o."
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if aside.exists() and not out.exists():
-            aside.rename(out)
-        shutil.rmtree(aside, ignore_errors=True)
-
-
 # -- the run -------------------------------------------------------------------------------------
 
 
 def _describe_run(
-    request: Request, conversion: Conversion, steps: Sequence[int], folder: Path
+    request: Request, conversion: Conversion, steps: Sequence[int], folder: Path, out: Path
 ) -> str:
-    """Write what makes a run of converted weights; say why it can't be resumed, "" if it can."""
+    """Write what makes a run of converted weights; say why it can't be resumed, "" if it can.
+
+    Args:
+        request: what was converted.
+        conversion: and how.
+        steps: of its checkpoints.
+        folder: to write, with the converted weights.
+        out: where it will be. A foreign run names the weights that it began with, which are the
+            converted ones; the certificate says where these come from.
+    """
     text, tables = read_run_recipe(request.run)
     name, reason = recipe_path(request.run).name, ""
     if name == "recipe.toml":
@@ -185,11 +144,10 @@ def _describe_run(
         content = to_toml(recipe)
         more = {"recipe_fingerprint": recipe.fingerprint()}
     else:
-        weights = _weights(folder, steps[0])
-        origin = str(_weights(real_path(request.run), steps[0]))
-        table = {"path": origin, "sha256": _digest(weights)}
+        began = str(_weights(real_path(out), steps[0]))
+        table = {"path": began, "sha256": _digest(_weights(folder, steps[0]))}
         content = tomli_w.dumps({**tables, "model": dict(conversion.other.table), "weights": table})
-        more = {"weights": origin}
+        more = {"weights": began}
     for step in steps:
         info = {**checkpoints.read_info(request.run, step), **more}
         path = _weights(folder, step).with_suffix(".json")
@@ -234,6 +192,8 @@ def _certificate(
     before: list[dict[str, Any]],
 ) -> dict[str, Any]:
     source, rounding = conversion.source, conversion.rounding
+    own = str(source.dtype).removeprefix("torch.")
+    trained = read_run_recipe(request.run)[1].get("train", {}).get("dtype", own)
     return {
         **provenance(),
         "title": "resprobe certificate of a conversion",
@@ -252,6 +212,13 @@ def _certificate(
             for layer in conversion.layers
         ],
         "samples": len(conversion.indices),
+        "run_dtype": trained,
+        "compared_otherwise": ""
+        if trained == own
+        else (
+            f"the run was trained in {trained} under autocast, over {own} weights; its outputs are "
+            f"compared in float64 and {own}, without autocast"
+        ),
         "data_fingerprint": source.attributes["data_fingerprint"],
         "bound": {
             "formula": "2 * (terms + 2) * layers * unit roundoff * scale",
@@ -281,20 +248,8 @@ def _row(
 
 def _chain(run: Path) -> list[dict[str, Any]]:
     """Give the certificates of the conversions that a run came from, the oldest first."""
-    path = run / CERTIFICATE
-    if not path.exists():
-        return []
-    try:
-        last = json.loads(read_text(path))
-        chain = [*last.pop("chain"), last]
-    except (OSError, ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path} can't be read as the certificate of a conversion ({error}); take it from a "
-            "copy, or delete it."
-        ) from error
-    if not all(isinstance(one, Mapping) for one in chain):
-        raise InputError(f"{path} is no certificate of a conversion; take it from a copy.")
-    return chain
+    last = read_certificate(run)
+    return [*last.pop("chain"), last] if last is not None else []
 
 
 def _digest(path: Path) -> str:

@@ -163,6 +163,7 @@ def _lines(document: dict[str, Any]) -> list[str]:
 
 
 def _inspect_input(path: Path, as_json: bool) -> None:
+    from resprobe.converted import read_certificate
     from resprobe.store.reader import open as open_tree
 
     tree = open_tree(path)
@@ -172,11 +173,10 @@ def _inspect_input(path: Path, as_json: bool) -> None:
         if "rows" not in node.attrs:
             continue
         dataset = node.to_dataset()
-        along = dataset.attrs["rows"]
         groups.append(
             {
                 "group": node.path,
-                "rows": f"{dataset.sizes[along]} {along}s",
+                "rows": _rows(node.path, dataset),
                 "status": dataset.attrs["status"],
                 "variables": sorted(str(name) for name in dataset.data_vars),
             }
@@ -187,13 +187,50 @@ def _inspect_input(path: Path, as_json: bool) -> None:
     lines = [str(path)]
     if asked := [f"{key} = {data[key]}" for key in _DATA_KEYS if data.get(key)]:
         lines.append(f"  data: {', '.join(asked)}")
+    certificate = None
+    try:
+        certificate = read_certificate(path)
+    except InputError as error:  # it says nothing of what is recorded
+        lines.append(f"  {error}")
+    lines += [f"  {sentence}" for sentence in _converted(certificate)]
     lines += [f"  {g['group']}: {g['rows']}, {g['status']}" for g in groups]
     lines += [f"  {sentence}" for sentence in _errors(tree)]
     lines += _table(rows)
     if not groups:
         lines.append("  nothing is recorded or collected yet")
-    document = {"input": str(path), "data": data, "groups": groups, "blocks": rows}
+    document = {
+        "input": str(path),
+        "data": data,
+        "certificate": certificate,
+        "groups": groups,
+        "blocks": rows,
+    }
     emit(as_json, document, "\n".join(lines))
+
+
+def _rows(group: str, dataset: xr.Dataset) -> str:
+    """Say how many rows a group has; what is of the weights alone has none."""
+    from resprobe.quantities.quantity import DEFAULT_SAMPLES, of_family
+
+    family = of_family(group.rsplit("/", maxsplit=1)[-1])
+    if any(DEFAULT_SAMPLES.get(quantity.cost) == 0 for quantity in family):
+        return "of the weights alone"
+    along = dataset.attrs["rows"]
+    return f"{dataset.sizes[along]} {along}s"
+
+
+def _converted(certificate: dict[str, Any] | None) -> Iterable[str]:
+    """Say what a conversion made a run from, and how well."""
+    if certificate is None:
+        return
+    steps = ", ".join(str(row["step"]) for row in certificate["checkpoints"])
+    yield f"converted: step {steps} made {certificate['to']} from {certificate['input']}"
+    for row in certificate["checkpoints"]:
+        found = " and ".join(
+            f"{one['largest_difference']:.2g} in {one['dtype']} (bound {one['bound']:.2g})"
+            for one in row["outputs"]
+        )
+        yield f"converted: step {row['step']}: outputs differ by at most {found}"
 
 
 def _data_table(tree: xr.DataTree) -> dict[str, Any]:

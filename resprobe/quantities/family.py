@@ -132,13 +132,18 @@ class OfTrials(Protocol):
 
 
 @runtime_checkable
-class ChangesInputs(Protocol):
-    """Measures how the network answers to changes of its input, of each sample another one."""
-
-    changes_inputs: bool  # whether `rows` asks for `Pass.model_input` and `Pass.replace_input`
+class OfSamples(Protocol):
+    """Draws of each sample another number, whatever else is collected."""
 
     def take_samples(self, indices: NDArray[np.int64]) -> None:
         """Take the indices in the data set of a batch's samples, before its `rows`."""
+
+
+@runtime_checkable
+class ChangesInputs(OfSamples, Protocol):
+    """Measures how the network answers to changes of its input, of each sample another one."""
+
+    changes_inputs: bool  # whether `rows` asks for `Pass.model_input` and `Pass.replace_input`
 
 
 class Tally:

@@ -57,7 +57,8 @@ OUTPUT_CHANGE = _quantity(
     "input_noise_output_change",
     ("sample", *_EACH),
     "float32",
-    "‖f(x + η) - f(x)‖/‖f(x)‖ of the logits f, ‖η‖ = level·‖x‖",
+    "‖f(x + η) - f(x)‖/‖f(x)‖ of the logits f, ‖η‖ = level·‖x‖; infinite where f(x) alone is 0, "
+    "NaN where f(x + η) is 0 too",
     "Relative change of the logits of each sample under Gaussian noise on the network's input.",
 )
 NOISY_CORRECT = _quantity(
@@ -166,7 +167,8 @@ class InputNoise:
         """Give a direction of norm 1 for each sample, float64, like x."""
         import torch
 
-        drawn = [direction(x.shape[1:], self._trials.seed, int(i), trial) for i in self._samples]
+        seed, shape = self._trials.seed, x.shape[1:]
+        drawn = [direction(shape, "input-noise", seed, int(i), trial) for i in self._samples]
         return torch.from_numpy(np.stack(drawn)).to(x.device)
 
     def _noisy(self, x: Tensor, directions: Tensor, level: float) -> Tensor:

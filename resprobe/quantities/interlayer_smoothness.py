@@ -12,7 +12,8 @@ alone. So where M has biases, J x is not M(x), and ρ shrinks with the noise to 
 infinite ρ, of which rounding leaves about the inverse of the dtype's unit.
 
 η is Gaussian of fixed norm, `LEVEL` times that of x; in the source it is what compressing earlier
-layers leaves at x. BatchNorm runs on its running statistics.
+layers leaves at x. Its direction is a function of seed, sample, block and trial: what else is
+measured does not matter. BatchNorm runs on its running statistics.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from resprobe.quantities.sweep import trial_coordinate
 from resprobe.quantities.trials import Trials, direction
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from resprobe.blocks.block import Block, Blocks
@@ -68,7 +70,7 @@ INTERLAYER_SMOOTHNESS = Quantity(
 
 
 class InterlayerSmoothness(BlockFunctions):
-    """Measures the family `interlayer-smoothness`; see `Costly` and `OfTrials`."""
+    """Measures the family `interlayer-smoothness`; see `Costly`, `OfTrials`, `OfSamples`."""
 
     family = "interlayer-smoothness"
     samples_at_once = 8
@@ -83,11 +85,16 @@ class InterlayerSmoothness(BlockFunctions):
         super().__init__(model, blocks, classes)
         self._trials = trials or Trials()
         self._reach: list[int] | None = None
+        self._samples: NDArray[np.int64] = np.empty(0, np.int64)
 
     @staticmethod
     def trial_settings(trials: Trials) -> dict[str, Any]:
         """Give what of the trials decides the numbers."""
         return {"level": LEVEL, "count": trials.count, "seed": trials.seed}
+
+    def take_samples(self, indices: NDArray[np.int64]) -> None:
+        """Take the indices in the data set of a batch's samples, before its `rows`."""
+        self._samples = indices
 
     def group(self) -> Group:
         """Give the layout of `/interlayer-smoothness`."""
@@ -138,9 +145,13 @@ class InterlayerSmoothness(BlockFunctions):
         from resprobe.linalg.norms import squared_norm
 
         seed, shape = self._trials.seed, x.shape[1:]
-        samples = range(self.measured, self.measured + len(x))
         units = [
-            np.stack([direction(shape, seed, sample, block.index, trial) for sample in samples])
+            np.stack(
+                [
+                    direction(shape, self.family, seed, int(sample), block.index, trial)
+                    for sample in self._samples
+                ]
+            )
             for trial in range(self._trials.count)
         ]
         sizes = LEVEL * squared_norm(x).sqrt().to(x.dtype)

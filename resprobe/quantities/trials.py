@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MOST = 1000  # levels, and trials of each
 # Draws in a row that give nothing new, after which a level is taken to hold no other order.
 _PATIENCE = 200
+# What tells the streams of the families of noise apart. That of `weight-noise` is the first one
+# that there was: its key has no number.
+_STREAMS = {"weight-noise": 0, "input-noise": 1, "interlayer-smoothness": 2}
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Trials:
         seed: of the draws, those of training images included.
         transitions: whether blocks that change the shape are dropped too.
         training_samples: images that re-estimate the statistics of BatchNorm.
-        noise_levels: size of the noise, relative to what it is added to, each once.
+        noise_levels: size of the noise, relative to what it is added to, each above 0 and once.
     """
 
     levels: int = 10
@@ -54,11 +57,11 @@ class Trials:
         if self.training_samples < 2:
             raise InputError(f"--training-samples {self.training_samples}: give 2 or more.")
         levels = self.noise_levels
-        wrong = [level for level in levels if not (math.isfinite(level) and level >= 0)]
+        wrong = [level for level in levels if not (math.isfinite(level) and level > 0)]
         if wrong or not levels or len(set(levels)) < len(levels):
             given = ",".join(map(str, levels))
             raise InputError(
-                f"--noise-levels {given}: give different numbers, none below 0, such as "
+                f"--noise-levels {given}: give different finite numbers above 0, such as "
                 "0.03,0.1,0.3."
             )
 
@@ -72,14 +75,24 @@ class Trials:
         return {"levels": self.noise_levels, "count": self.count, "seed": self.seed}
 
 
-def direction(shape: Sequence[int], *key: int) -> NDArray[np.float64]:
-    """Draw a Gaussian array of norm 1.
+def direction(shape: Sequence[int], family: str, seed: int, *key: int) -> NDArray[np.float64]:
+    """Draw a Gaussian array of norm 1, a function of family, seed and key.
+
+    No two families have a stream in common at one seed. A family's number goes into the spawn key,
+    before which numpy fills the seed up to four words: a plain key of fewer words is the same as
+    that key with zeros after it.
 
     Args:
         shape: of the array.
-        *key: whole numbers from 0, of which the array is a function.
+        family: that draws it, one of `_STREAMS`.
+        seed: from 0.
+        *key: whole numbers from 0, always as many in one family.
     """
-    drawn = np.random.default_rng(key).standard_normal(tuple(shape))
+    stream = _STREAMS[family]
+    sequence = np.random.SeedSequence(
+        seed if stream else (seed, *key), spawn_key=(stream, *key) if stream else ()
+    )
+    drawn = np.random.default_rng(sequence).standard_normal(tuple(shape))
     unit: NDArray[np.float64] = drawn / np.linalg.norm(drawn)
     return unit
 

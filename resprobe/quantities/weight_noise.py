@@ -74,7 +74,8 @@ OUTPUT_CHANGE = _quantity(
     "weight_noise_output_change",
     ("sample", *_EACH),
     "float32",
-    "‖f(x; W + ΔW) - f(x; W)‖/‖f(x; W)‖ of the logits f, ‖ΔW‖_F = level·‖W‖_F",
+    "‖f(x; W + ΔW) - f(x; W)‖/‖f(x; W)‖ of the logits f, ‖ΔW‖_F = level·‖W‖_F; infinite where "
+    "f(x; W) alone is 0, NaN where f(x; W + ΔW) is 0 too",
     "Relative change of the logits of each sample under Gaussian noise on one layer's weight.",
 )
 NOISY_CORRECT = _quantity(
@@ -230,7 +231,7 @@ class WeightNoise:
         """Give what a direction of norm 1 makes of the layer's input."""
         import torch
 
-        drawn = direction(layer.weight.shape, self._trials.seed, layer.index, trial)
+        drawn = direction(layer.weight.shape, "weight-noise", self._trials.seed, layer.index, trial)
         weight = torch.from_numpy(drawn).to(layer.weight.device, layer.weight.dtype)
         return whole.layer_image(layer, weight)
 
@@ -271,7 +272,8 @@ class Response:
             noisy: `(…, sample, class)`, logits with noise.
 
         Returns:
-            Both `(sample, …)`, float32 and int8; the change is NaN where the logits are all 0.
+            Both `(sample, …)`, float32 and int8. Where the logits without noise are all 0, the
+            change is infinite, or NaN where those with noise are 0 too.
         """
         change = (noisy.double() - self._output.double()).norm(dim=-1) / self._norm
         labels = self._labels.expand(noisy.shape[:-1]).flatten()

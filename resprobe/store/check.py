@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from resprobe import checkpoints
+from resprobe.converted import CERTIFICATE, converted_weights
 from resprobe.errors import ChangingError, InputError
 from resprobe.files import refuse_special
 from resprobe.run_recipe import read_run_recipe, recipe_path
@@ -82,7 +83,7 @@ def _check_run(run: Path, report: Report) -> None:
         report.violations.append(str(error))
         tables = {}
     digests = _check_checkpoints(run, report)
-    _check_recording(run, tables, report)
+    _check_recording(run, tables, _trained(run, digests, report), report)
     for _, path in run_files(run):
         _check_file(path, report)
         _check_origin(run, path, digests, report)
@@ -111,13 +112,32 @@ def _check_pair(run: Path, tables: dict[str, Any], report: Report) -> None:
         _check_run(partner, report)
 
 
-def _check_recording(run: Path, tables: dict[str, Any], report: Report) -> None:
+def _trained(run: Path, digests: dict[str, str], report: Report) -> list[str]:
+    """Give the checkpoints that training wrote there, by stem; check that each has its state."""
+    if not (run / "recipe.toml").exists():  # a foreign model's checkpoint has no trainer
+        return []
+    try:
+        converted = converted_weights(run)
+    except InputError as error:
+        report.violations.append(str(error))
+        converted = set()
+    if (run / CERTIFICATE).exists():
+        report.files.append(run / CERTIFICATE)
+    trained = [stem for stem, digest in digests.items() if digest not in converted]
+    for stem in trained:
+        state = run / checkpoints.FOLDER / f"{stem}.state.safetensors"
+        if not state.exists():
+            report.violations.append(f"{state} is missing: training can't go on from {stem}")
+    return trained
+
+
+def _check_recording(run: Path, tables: dict[str, Any], trained: list[str], report: Report) -> None:
     """Check that a run that records while training has its recording."""
     record = tables.get("record")
     every = record.get("every", 0) if isinstance(record, dict) else 0
-    trained = (run / "recipe.toml").exists() and any(step > 0 for step in checkpoints.steps(run))
     path = run / "training.h5"
-    if trained and isinstance(every, int) and every >= 1 and not path.exists():
+    steps_done = any(stem != checkpoints.stem(0) for stem in trained)
+    if steps_done and isinstance(every, int) and every >= 1 and not path.exists():
         report.violations.append(f"{path} is missing, but the recipe records every {every} steps")
 
 
@@ -142,8 +162,6 @@ def _check_checkpoints(run: Path, report: Report) -> dict[str, str]:
             problem = _broken_safetensors(state)
             if problem:
                 report.violations.append(f"{state} is damaged: {problem}")
-        elif (run / "recipe.toml").exists():  # a foreign model's checkpoint has no trainer
-            report.violations.append(f"{state} is missing: training can't go on from {stem}")
         try:
             info = checkpoints.read_info(run, step)
         except InputError as error:

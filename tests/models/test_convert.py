@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +36,33 @@ from resprobe.cli.main import resprobe_command
 from resprobe.errors import InputError
 
 UNIT = 2.0**-53
+# Runs the command line of its further arguments, and is killed after that renaming.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from resprobe.cli.main import resprobe_command
+
+right = Path.rename
+last = {"put aside": ".replaced", "in place": "out"}[sys.argv[1]]
+
+def rename(self, target):
+    right(self, target)
+    if str(target).endswith(last):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Path.rename = rename
+resprobe_command(sys.argv[2:])
+"""
+# Holds a lock until its standard input ends.
+HOLDING = """
+import sys
+from pathlib import Path
+from resprobe.store.lock import file_lock
+
+with file_lock(Path(sys.argv[1]), "it"):
+    Path(sys.argv[2]).touch()
+    sys.stdin.read()
+"""
 RANDOM = np.random.default_rng(0)
 SIMPLE = (
     "model.name=simplified-resnet",
@@ -352,7 +384,13 @@ class TestBundledRuns:
         assert names == {"step-00000005.safetensors", "step-00000005.json"}
         again = invoke("train", out / "recipe.toml", "-o", out, "--resume", "--quiet")
         assert again.exit_code == 2
-        assert "step-00000005.state.safetensors" in again.stderr
+        assert "step-00000005.state.safetensors is missing, expected with" in again.stderr
+        checked = invoke("check", out)
+        assert checked.exit_code == 0, checked.output
+        (out / "checkpoints" / "step-00000005.safetensors").write_bytes(
+            (run / "checkpoints" / "step-00000005.safetensors").read_bytes()
+        )
+        assert "training can't go on from step-00000005" in invoke("check", out).stdout
 
     def test_what_was_converted_is_measured_like_any_run(self, plain, tmp_path):
         run = shutil.copytree(plain, tmp_path / "run")
@@ -361,8 +399,15 @@ class TestBundledRuns:
         tree = resprobe.open(run)
         assert tree["step-00000010/lesion"].sizes["block"] == 6
         tree.close()
-        assert invoke("inspect", run).exit_code == 0
-        assert invoke("check", run).exit_code == 0
+        shown = invoke("inspect", run).stdout
+        certificate = json.loads((run / "certificate.json").read_text())
+        assert f"converted: step 5, 10 made plain from {certificate['input']}" in shown
+        assert "converted: step 10: outputs differ by at most" in shown
+        checked = invoke("check", run)
+        assert checked.exit_code == 0, checked.output
+        (run / "certificate.json").write_text("[]")
+        assert "no certificate of a conversion" in invoke("inspect", run).stdout
+        assert "no certificate of a conversion" in invoke("check", run).stdout
 
     def test_float32_is_compared_in_float64_and_in_float32(self, tiny, tmp_path):
         run, out = tmp_path / "run", tmp_path / "out"
@@ -375,6 +420,23 @@ class TestBundledRuns:
         double, single = row["outputs"]
         assert single["bound"] == pytest.approx(2**29 * double["bound"], rel=1e-4)
         assert single["largest_difference"] > 1e5 * double["largest_difference"]
+
+    def test_what_was_trained_under_autocast_is_said_to_be_compared_without(self, tiny, tmp_path):
+        run, out = tmp_path / "run", tmp_path / "out"
+        train(tiny(*SIMPLE, "train.dtype=bfloat16", "train.epochs=0"), run)
+        result = invoke("convert", run, "--to", "plain", "-o", out, "--quiet")
+        certificate = json.loads((out / "certificate.json").read_text())
+        assert [one["dtype"] for one in certificate["checkpoints"][0]["outputs"]] == [
+            "float64",
+            "float32",
+        ]
+        assert certificate["run_dtype"] == "bfloat16"
+        sentence = (
+            "the run was trained in bfloat16 under autocast, over float32 weights; its outputs are "
+            "compared in float64 and float32, without autocast"
+        )
+        assert certificate["compared_otherwise"] == sentence
+        assert sentence in result.stdout.splitlines()
 
     @pytest.mark.parametrize(
         ("overrides", "words"),
@@ -427,6 +489,87 @@ class TestBundledRuns:
             assert result.exit_code == 2
             assert "lie in each other" in result.stderr
 
+    @pytest.mark.parametrize(
+        "came", ["training.h5", "collected/x.h5", "partner/recipe.toml", "checkpoints/mine"]
+    )
+    def test_what_came_since_a_conversion_is_not_replaced(self, plain, simple, tmp_path, came):
+        out = shutil.copytree(plain, tmp_path / "out")
+        (out / came).parent.mkdir(exist_ok=True)
+        (out / came).write_text("mine")
+        before = contents(out)
+        result = invoke("convert", simple, "--to", "plain", "-o", out, "--overwrite", "--quiet")
+        assert result.exit_code == 2
+        named = came if came in {"training.h5", "checkpoints/mine"} else f"{Path(came).parts[0]}/"
+        assert f"holds more than a conversion left: {named};" in result.stderr
+        assert contents(out) == before
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    def test_training_that_went_on_there_is_not_replaced(self, simple, tmp_path):
+        out = tmp_path / "out"
+        words = ["convert", simple, "--to", "plain", "--checkpoint", "5", "-o", out, "--quiet"]
+        assert invoke(*words).exit_code == 0
+        assert invoke("train", out / "recipe.toml", "-o", out, "--resume", "--quiet").exit_code == 0
+        before = contents(out)
+        result = invoke(*words, "--overwrite")
+        assert result.exit_code == 2
+        assert "checkpoints/step-00000010.safetensors" in result.stderr
+        assert contents(out) == before
+
+    def test_what_comes_while_it_is_built_is_not_replaced(self, simple, tmp_path, monkeypatch):
+        out, right = tmp_path / "out", converted_run._certificate
+
+        def meanwhile(*given):
+            out.mkdir()
+            (out / "mine.txt").write_text("mine")
+            return right(*given)
+
+        monkeypatch.setattr(converted_run, "_certificate", meanwhile)
+        result = invoke("convert", simple, "--to", "plain", "-o", out, "--overwrite", "--quiet")
+        assert result.exit_code == 2
+        assert contents(out) == {Path("mine.txt"): b"mine"}
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    @pytest.mark.parametrize("at", ["put aside", "in place"])
+    def test_a_kill_loses_no_earlier_conversion(self, simple, tmp_path, at):
+        out = tmp_path / "out"
+        words = ["convert", simple, "--to", "plain", "-o", out, "--samples", "2", "--quiet"]
+        assert invoke(*words, "--checkpoint", "5").exit_code == 0
+        before = contents(out)
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, at, *map(str, words), "--overwrite"],
+            check=False,
+            capture_output=True,
+        )
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert out.exists() == (at == "in place")
+        result = invoke(*words)  # no --overwrite: whichever is there stays
+        assert result.exit_code == 2
+        assert "give --overwrite" in result.stderr
+        assert (contents(out) == before) == (at == "put aside")
+        assert invoke("check", out).exit_code == 0
+        assert not {".out.partial", ".out.replaced"} & {path.name for path in tmp_path.iterdir()}
+        assert invoke(*words, "--overwrite").exit_code == 0
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+    def test_of_two_conversions_to_one_place_one_is_refused(self, simple, tmp_path):
+        out = tmp_path / "out"
+        ready = tmp_path / "ready"
+        other = subprocess.Popen(
+            [sys.executable, "-c", HOLDING, str(tmp_path / ".out.lock"), str(ready)],
+            stdin=subprocess.PIPE,
+        )
+        try:
+            while not ready.exists():
+                assert other.poll() is None
+                time.sleep(0.01)
+            result = invoke("convert", simple, "--to", "plain", "-o", out, "--quiet")
+        finally:
+            other.communicate()
+        assert result.exit_code == 2
+        assert f"is in use by process {other.pid}" in result.stderr
+        assert not out.exists()
+        assert invoke("convert", simple, "--to", "plain", "-o", out, "--quiet").exit_code == 0
+
     def test_a_failure_on_the_way_leaves_nothing(self, simple, tmp_path, monkeypatch):
         out = tmp_path / "out"
         words = ["convert", simple, "--to", "plain", "-o", out, "--quiet"]
@@ -441,18 +584,24 @@ class TestBundledRuns:
         assert contents(out) == before
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
-    def test_weights_that_came_back_otherwise_are_a_violation(self, plain, tmp_path, monkeypatch):
+    @pytest.mark.parametrize(
+        ("name", "by"),
+        [("stage2.0.branch.weight", 1e-14), ("stem.conv.weight", 1e-9), ("linear.bias", 1e-9)],
+    )
+    def test_weights_that_came_back_otherwise_are_a_violation(
+        self, plain, tmp_path, monkeypatch, name, by
+    ):
         right = Conversion.convert
 
         def wrong(self, weights, progress=None):
             state, found = right(self, weights, progress)
-            state["stage2.0.branch.weight"][0, 0, 0, 0] += 1e-14
+            state[name].view(-1)[0] += by
             return state, found
 
         monkeypatch.setattr(Conversion, "convert", wrong)
         result = invoke("convert", plain, "--to", "residual", "-o", tmp_path / "out", "--quiet")
         assert result.exit_code == 1
-        assert "stage2.0.branch.weight differs by 1e-14" in result.stderr
+        assert f"{name} differs by {by:.3g} from" in result.stderr
         assert not any(tmp_path.iterdir())
 
     def test_damaged_certificates_and_bad_words_are_refused(self, plain, simple, tmp_path):
@@ -462,6 +611,14 @@ class TestBundledRuns:
             result = invoke("convert", run, "--to", "residual", "-o", tmp_path / "out")
             assert result.exit_code == 2
             assert "certificate.json" in result.stderr
+        for other, said in (
+            (tmp_path / "nothere", "nothere does not exist"),
+            (simple / "recipe.toml", f"is a file; give the directory {simple} instead"),
+            (Path(__file__), "is a file; give the directory of a run instead"),
+        ):
+            result = invoke("convert", other, "--to", "plain", "-o", tmp_path / "out")
+            assert result.exit_code == 2
+            assert said in result.stderr
         for more in (["--checkpoint", "first"], ["--checkpoint", "7"], ["--samples", "0"],
                      ["--counterpart-arg", "depth=8"]):  # fmt: skip
             result = invoke("convert", simple, "--to", "plain", "-o", tmp_path / "out", *more)
@@ -478,6 +635,14 @@ class TestForeignRuns:
         )  # fmt: skip
         assert result.exit_code == 0, result.output
         assert result.stdout.splitlines()[-1] == "next: resprobe collect plain --run-code"
+        weights = Path("plain/checkpoints/step-00000000.safetensors").resolve()
+        named = tomllib.loads(Path("plain/source.toml").read_text())["weights"]
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+        assert named == {"path": str(weights), "sha256": digest}
+        assert json.loads(weights.with_suffix(".json").read_text())["weights"] == str(weights)
+        certificate = json.loads(Path("plain/certificate.json").read_text())
+        assert certificate["input"] == str(Path("net").resolve())
+        assert certificate["compared_otherwise"] == ""
         words = ["--run-code", "--quantity", "layer_cushion", "--quiet"]
         assert invoke("collect", "plain", *words).exit_code == 2  # it has no blocks and no units
         back = invoke(
@@ -504,6 +669,9 @@ class TestForeignRuns:
         assert (
             "block model:0: one.weight and one.bias times 0.3, then 1 added to 3 ID entries of "
             "one.weight" in result.stdout
+        )
+        assert result.stdout.splitlines()[-1].endswith(
+            f"--weights out/converted.safetensors --data {place / 'pictures.npz'} -o RUN"
         )
         network = plain_convolutions()
         network.load_state_dict(load_file("out/converted.safetensors"))

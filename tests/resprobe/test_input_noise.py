@@ -42,7 +42,8 @@ def measured(model, x, labels, trials, samples, *, cuts=()):
 
 
 def noise(x, sample, trial, level, seed=0):
-    drawn = np.random.default_rng([seed, sample, trial]).standard_normal(x.shape)
+    key = np.random.SeedSequence(seed, spawn_key=(1, sample, trial))
+    drawn = np.random.default_rng(key).standard_normal(x.shape)
     return torch.from_numpy(level * float(x.norm()) * drawn / np.linalg.norm(drawn))
 
 
@@ -119,10 +120,10 @@ def test_the_scale_of_the_input_does_not_matter_to_a_homogeneous_network(scale):
     np.testing.assert_allclose(after[CHANGE], before[CHANGE], **STORED)
 
 
-def test_no_noise_changes_nothing_and_more_trials_keep_the_draws():
+def test_noise_that_rounds_to_nothing_changes_nothing_and_more_trials_keep_the_draws():
     model, x, labels = net_and_images()
     few = measured(model, x, labels, Trials(count=2, noise_levels=(0.1,)), range(6))
-    many = measured(model, x, labels, Trials(count=3, noise_levels=(0.0, 0.1)), range(6))
+    many = measured(model, x, labels, Trials(count=3, noise_levels=(1e-300, 0.1)), range(6))
     assert (many[CHANGE][:, 0] == 0).all()
     assert (many["input_noise_error"][0] == many["test_error"]).all()
     np.testing.assert_array_equal(many[CHANGE][:, 1:, :2], few[CHANGE])

@@ -16,7 +16,7 @@ import resprobe as package
 from resprobe.blocks.intervene import Runner
 from resprobe.errors import InputError
 from resprobe.quantities.interlayer_smoothness import LEVEL, InterlayerSmoothness
-from resprobe.quantities.trials import Trials, direction
+from resprobe.quantities.trials import Trials
 
 # float32 as stored
 STORED = {"rtol": 3e-7, "atol": 0}
@@ -26,19 +26,28 @@ def drawn(shape, seed=0):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def measured(model, x, *, trials=3, seed=0, batches=None):
-    """Give the smoothness of a model, `(sample, block, length, trial)`."""
+def measured(model, x, *, trials=3, seed=0, batches=None, samples=None):
+    """Give the smoothness of a model on samples of these indices, `(sample, block, length, …)`."""
+    samples = np.arange(len(x)) if samples is None else np.array(samples)
     with torch.no_grad():
         runner = Runner(model, x)
         drawn_by = Trials(count=trials, seed=seed)
         measurement = InterlayerSmoothness(model, runner.blocks, ("a",), drawn_by)
-        parts = []
-        for batch in x.split(batches or len(x)):
+        parts, size = [], batches or len(x)
+        for start in range(0, len(x), size):
+            batch = x[start : start + size]
+            measurement.take_samples(samples[start : start + size])
             whole = runner.run(batch, replays=False, functions=True)
             labels = torch.zeros(len(batch), dtype=torch.int64)
             parts.append(measurement.rows(whole, labels))
             measurement.add({"label": labels.numpy()})
     return torch.cat([part["interlayer_smoothness"] for part in parts])
+
+
+def unit_noise(x, seed, *key):
+    drawn = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(2, *key)))
+    values = drawn.standard_normal(tuple(x.shape))
+    return values / np.linalg.norm(values)
 
 
 def exact(function, x, eta):
@@ -62,7 +71,7 @@ def require_spans(found, model, blocks, x, seed):
             for length in range(len(blocks) - first):
                 span = model[blocks[first] : blocks[first + length] + 1]
                 for trial in range(found.shape[-1]):
-                    unit = torch.from_numpy(direction(start.shape, seed, sample, first, trial))
+                    unit = torch.from_numpy(unit_noise(start, seed, sample, first, trial))
                     eta = LEVEL * start.norm() * unit
                     value = float(found[sample, first, length, trial])
                     assert value == pytest.approx(exact(span, start, eta), rel=3e-7)
@@ -94,7 +103,7 @@ def test_a_span_beyond_its_single_blocks_is_taken_whole():
     if found.shape[1] != 2 or found[:, 0, 1].isnan().all():
         pytest.fail("the network is no longer one of two joined blocks")
     for sample in range(3):
-        unit = torch.from_numpy(direction((4,), 0, sample, 0, 0))
+        unit = torch.from_numpy(unit_noise(x[sample], 0, sample, 0, 0))
         expected = exact(model, x[sample], LEVEL * x[sample].norm() * unit)
         assert float(found[sample, 0, 1, 0]) == pytest.approx(expected, rel=3e-7)
 
@@ -171,6 +180,14 @@ def test_the_numbers_of_a_sample_do_not_depend_on_its_batch(batches):
     )
 
 
+def test_the_numbers_of_a_sample_do_not_depend_on_which_others_are_collected():
+    model, x = trained_looking(post_activation()).eval().double(), drawn((6, 3, 5, 4))
+    every, some = measured(model, x), [1, 4, 5]
+    torch.testing.assert_close(
+        measured(model, x[some], samples=some), every[some], **STORED, equal_nan=True
+    )
+
+
 def test_more_trials_keep_those_of_fewer_and_another_seed_keeps_none():
     model, x = trained_looking(post_activation(blocks=1)).eval().double(), drawn((2, 3, 5, 4))
     more, fewer = measured(model, x, trials=4), measured(model, x, trials=2)
@@ -213,3 +230,16 @@ def test_a_run_holds_it_by_trials_and_says_how_large_the_noise_is(run, resprobe)
     assert "other settings" in other.stderr
     assert resprobe("collect", run, *asked, "--levels", "4").exit_code == 0  # of lesions
     assert resprobe("check", run).exit_code == 0
+
+
+def test_a_collected_image_has_the_same_noise_whatever_else_is_collected(run, resprobe):
+    found = []
+    for indices in ("3,7,400", "400"):
+        asked = ("--sample-indices", indices, "--trials", "2", "--overwrite", "--quiet")
+        done = resprobe("collect", run, "--quantity", "interlayer_smoothness", *asked)
+        assert done.exit_code == 0, done.output
+        (path,) = run.glob("collected/*/interlayer-smoothness.h5")
+        with package.open(path) as tree:
+            found.append(tree["interlayer-smoothness"]["interlayer_smoothness"].values[-1])
+    # float32: a batch of another size rounds otherwise, and most of M(x + η) is taken off
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import combinations, permutations
+from itertools import combinations, permutations, product
 
 import numpy as np
 import pytest
@@ -106,15 +106,33 @@ def test_what_decides_lesions_is_as_files_of_before_there_was_noise_have_it():
 @given(st.lists(st.integers(1, 5), max_size=4), st.integers(0, 2**40), st.integers(0, 99))
 @settings(max_examples=40)
 def test_directions_have_norm_one_and_follow_from_their_key(shape, seed, number):
-    drawn = direction(shape, seed, number)
+    drawn = direction(shape, "input-noise", seed, number)
     assert drawn.shape == tuple(shape)
     assert np.linalg.norm(drawn) == pytest.approx(1, abs=1e-14)
-    assert (drawn == direction(shape, seed, number)).all()
+    assert (drawn == direction(shape, "input-noise", seed, number)).all()
 
 
 def test_directions_are_gaussian_and_those_of_different_keys_independent():
-    drawn = np.stack([direction((50, 40), 3, key).ravel() for key in range(20)])
+    drawn = np.stack([direction((50, 40), "input-noise", 3, key).ravel() for key in range(20)])
     cosines = (drawn @ drawn.T)[np.triu_indices(20, 1)]
     assert np.abs(cosines).max() < 4.5 / math.sqrt(2000)  # of 190, standard deviation 1/√2000
     kurtosis = 2000 * (drawn**4).sum(axis=1).mean()
     assert kurtosis == pytest.approx(3, abs=0.15)  # 4 standard errors √(24/40000), and the norm's
+
+
+def test_directions_of_weight_noise_are_as_recorded_runs_have_them():
+    drawn = np.random.default_rng([7, 3, 5]).standard_normal((2, 3))
+    unit = drawn / np.linalg.norm(drawn)
+    assert direction((2, 3), "weight-noise", 7, 3, 5).tolist() == unit.tolist()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**32 + 5, 2**70])
+def test_no_two_families_have_a_direction_in_common(seed):
+    """Of every key of small numbers: zeros at the end of a key count."""
+    lengths = {"weight-noise": 2, "input-noise": 2, "interlayer-smoothness": 3}
+    drawn = [
+        tuple(direction((2,), family, seed, *key))
+        for family, length in lengths.items()
+        for key in product(range(4), repeat=length)
+    ]
+    assert len(set(drawn)) == len(drawn) == 16 + 16 + 64

@@ -20,14 +20,16 @@ from torch.nn.utils.parametrizations import weight_norm
 import resprobe as package
 from resprobe.blocks.intervene import Pass, Runner
 from resprobe.errors import InputError
+from resprobe.quantities.quantity import all_quantities
 from resprobe.quantities.trials import Trials
-from resprobe.quantities.weight_noise import WeightNoise
+from resprobe.quantities.weight_noise import Response, WeightNoise
 
 # Sums of a few thousand float64 products, in another order.
 EXACT = {"rtol": 1e-12, "atol": 1e-12}
 # The stored changes are float32.
 STORED = {"rtol": 2e-7, "atol": 0}
 NAMES = tuple(str(number) for number in range(5))
+CHANGES = ("weight_noise_output_change", "input_noise_output_change")
 
 
 class Unit(nn.Module):
@@ -297,9 +299,9 @@ def test_small_noise_acts_in_proportion_to_its_level():
     np.testing.assert_allclose(orders, 1, atol=0.1)
 
 
-def test_no_noise_changes_nothing():
+def test_noise_that_rounds_to_nothing_changes_nothing():
     model, x, labels = made("units")
-    found, _ = measured(model, x, labels, Trials(count=2, noise_levels=(0.0, 0.1)))
+    found, _ = measured(model, x, labels, Trials(count=2, noise_levels=(1e-300, 0.1)))
     assert (found["weight_noise_output_change"][..., 0, :] == 0).all()
     assert (found["weight_noise_error"][..., 0, :] == found["test_error"]).all()
     assert (found["weight_noise_output_change"][..., 1, :] > 0).all()
@@ -359,6 +361,17 @@ def test_norms_that_agree_are_replayed_once(monkeypatch):
     assert replayed == [0] * 2 + [1] * 4  # an even kernel has no ID entries
     assert (kept[:, 0] == removed[:, 0]).all()
     assert (kept[:, 1] > removed[:, 1]).all()
+
+
+def test_logits_that_noise_wakes_change_without_end_and_those_still_zero_by_no_number():
+    output = torch.tensor([[0.0, 0], [0, 0], [3, 4]], dtype=torch.float64)
+    noisy = torch.tensor([[0.0, 0], [1, 0], [3, 9]], dtype=torch.float64)
+    change, correct = Response(output, torch.tensor([0, 1, 1])).to(noisy[None])
+    assert torch.equal(change.isnan(), torch.tensor([[True], [False], [False]]))
+    assert change[1:].tolist() == [[float("inf")], [1.0]]
+    assert correct.tolist() == [[1], [0], [1]]
+    formulas = [all_quantities()[name].formula for name in CHANGES]
+    assert all("infinite" in formula and "NaN" in formula for formula in formulas)
 
 
 def test_logits_that_are_all_zero_have_no_relative_change():
@@ -521,12 +534,14 @@ def measured_of(tmp_path):
     return copied
 
 
-@pytest.mark.parametrize("levels", ["0.1,", "a", "0.1,0.1", "-0.1", "nan", "inf"])
+@pytest.mark.parametrize("levels", ["0.1,", "a", "0.1,0.1", "-0.1", "0", "nan", "inf"])
 def test_levels_that_are_none_are_refused(run, resprobe, levels):
     refused = resprobe("collect", run, "--quantity", "weight_noise_error", "--noise-levels", levels)
     assert refused.exit_code == 2
     assert "--noise-levels" in refused.stderr
     assert "such as 0.03,0.1,0.3" in refused.stderr
+    if levels not in {"0.1,", "a"}:
+        assert "give different finite numbers above 0" in refused.stderr
 
 
 def test_an_estimate_measures_nothing(run, resprobe):

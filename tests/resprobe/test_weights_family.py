@@ -261,3 +261,11 @@ def test_it_is_exported_whole(run, resprobe, tmp_path):
     with package.open(file) as tree, package.open(tmp_path / "run.h5") as copy:
         there = copy[file.parent.name]["weights"].to_dataset()
         xr.testing.assert_identical(there.load(), tree["weights"].to_dataset().load())
+
+
+def test_inspect_says_that_no_samples_were_taken(run, resprobe):
+    done = resprobe("collect", run, "--quantity", "weight_mass", "--quiet")
+    assert done.exit_code == 0, done.output
+    shown = resprobe("inspect", run).stdout
+    assert "/weights: of the weights alone, finished" in shown
+    assert "0 samples" not in shown.replace("500 samples", "")
