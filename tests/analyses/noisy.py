@@ -21,6 +21,7 @@ MARGIN = 0.4
 OUTPUT_NORM = 8.0
 CONTRACTION = 2.0
 SMOOTHNESS = 5.0
+SMOOTHNESS_NOISE = 0.1
 WEIGHT_NORMS = ("layer_weight_norm", "layer_weight_norm_id_removed")
 EVERYTHING = (
     "interlayer-cushion",
@@ -205,7 +206,13 @@ def _smoothness(images, trials):
     values = np.full((images, 3, 3, trials), SMOOTHNESS)
     values[1], values[:, 1, 2] = 20.0, np.nan
     return xr.Dataset(
-        {"interlayer_smoothness": (("sample", "block", "length", "trial"), values)},
+        {
+            "interlayer_smoothness": (
+                ("sample", "block", "length", "trial"),
+                values,
+                {"noise_level": SMOOTHNESS_NOISE},
+            )
+        },
     )
 
 
@@ -242,3 +249,21 @@ def two_noisy_groups(seeds: int, **options) -> list[Input]:
         for seed in range(seeds)
     ]
     return [*plain, *residual]
+
+
+def answering(given, change, *, larger=1.0):
+    """The same network with weights `larger` times, whose logits change by `change(‖ΔW‖_F)`."""
+    noise = given.families["weight-noise"].copy(deep=True)
+    for name in WEIGHT_NORMS:
+        noise[name] = noise[name] * larger
+    norms = np.stack([noise[name].values for name in WEIGHT_NORMS], axis=-1)
+    exact = change((norms[..., None] * noise["level"].values)[None, ..., None])
+    name = "weight_noise_output_change"
+    noise[name] = noise[name].dims, np.broadcast_to(exact, noise[name].shape).astype(np.float64)
+    return replace(given, families={**given.families, "weight-noise": noise})
+
+
+def two_answering(first, second, **options):
+    """A residual network and a plain one that answer noise of one size so."""
+    residual = answering(build_noisy("res", group="r"), first, **options)
+    return [residual, answering(build_noisy("plain", group="p", residual=False), second)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -204,8 +205,21 @@ def test_the_penalty_on_the_residual_of_a_plain_network_needs_its_id_entries(pai
     assert of(pairs.dataset, "partner_cost", "pair-seed0") == pytest.approx(loss + 0.005 * expected)
     bare = analyze([build_pair(partner_weights=False)])
     assert np.isnan(of(bare.dataset, "partner_cost", "pair"))
-    assert "resprobe collect pair/partner --quantity weight_mass" in bare.summary
-    assert np.isnan(squared_norm(16, toward_identity=True, last=None))
+    assert "resprobe collect pair/partner --quantity weight_mass --checkpoint 200" in bare.summary
+    assert np.isnan(squared_norm(16, toward_identity=True, state=None))
+
+
+def test_id_entries_of_another_step_than_the_norms_make_no_cost():
+    for weights in ((0,), (0, 150)):
+        early = analyze([build_pair(weights=weights)])
+        assert np.isnan(of(early.dataset, "partner_cost", "pair"))
+        assert "weight_mass --checkpoint 200" in early.summary
+        assert np.isfinite(of(early.dataset, "cost", "pair"))
+    # a later state is not taken for that of the norms either
+    later = analyze([build_pair(weights=(200, 300))])
+    ids = np.concatenate([weight[mask] for weight, mask in kernels(False, 200)])
+    expected = 16 - (ids**2).sum() + ((ids - 1) ** 2).sum()
+    assert of(later.dataset, "partner_squared_norm", "pair") == pytest.approx(expected)
 
 
 def test_the_scale_of_the_weight_decay_multiplies_the_penalty():
@@ -219,11 +233,13 @@ def test_errors_are_compared_at_one_training_loss(two, pairs):
     np.testing.assert_allclose(side["matched_error_each"], -0.02, atol=1e-12)
     np.testing.assert_allclose(two.dataset["test_error_difference"], -0.02, atol=1e-12)
     np.testing.assert_allclose(two.dataset["train_loss_difference"], 0, atol=1e-12)
-    # levels that all curves pass: the highest last loss to the lowest first one
-    losses = two.dataset["level_loss"].values[0]
-    np.testing.assert_allclose([losses[-1], losses[0]], [2.04 * 0.8**EPOCHS, 2.0 * 0.8])
+    # levels that both curves of a couple pass: the highest last loss to the lowest first one
+    losses = two.dataset["level_loss"].values
+    first = 2.0 + 0.01 * np.arange(5)
+    np.testing.assert_allclose(losses[:, 0], first * 0.8)
+    np.testing.assert_allclose(losses[:, -1], first * 0.8**EPOCHS)
     errors = two.dataset["residual_error_at_level"].values
-    np.testing.assert_allclose(errors, np.tile(0.3 * losses, (5, 1)))
+    np.testing.assert_allclose(errors, 0.3 * losses)
     sides = {one["side"]: one for one in pairs.verdict["findings"]["sides"]}
     assert sides["control"]["matched_error"]["value"] == pytest.approx(0.02)
     assert sides["pair"]["matched_error"]["value"] == pytest.approx(0, abs=1e-12)
@@ -254,7 +270,33 @@ def test_runs_that_share_no_loss_are_not_matched():
     tree["training/epoch/train_loss"] = tree["training/epoch/train_loss"] + 9
     found = analyze([build_single("res"), late.__class__(**{**vars(late), "tree": tree})])
     assert found.verdict["findings"]["sides"][0]["matched_error"] is None
-    assert "no training loss is passed by all networks" in found.summary
+    assert "no training loss is passed by both networks of a couple" in found.summary
+
+
+def with_losses(given, losses):
+    tree = given.tree.copy(deep=True)
+    epochs = tree["training/epoch"].to_dataset()
+    tree["training/epoch"].dataset = epochs.assign(train_loss=("epoch", np.array(losses)))
+    return replace(given, tree=tree)
+
+
+def test_a_network_at_chance_takes_no_levels_from_the_other_couples():
+    both = [
+        *seeds(3, build_single, label="res"),
+        *seeds(3, build_single, label="plain", residual=False, gap=-0.02),
+    ]
+    alone = analyze([both[0], both[3]]).verdict["findings"]["sides"][0]
+    for losses, shared in (
+        (np.linspace(2.303, 2.301, EPOCHS), False),
+        (np.linspace(1.61, 1.59, EPOCHS), True),
+    ):
+        found = analyze([*both[:5], with_losses(both[5], losses)])
+        (side,) = found.verdict["findings"]["sides"]
+        assert side["matched_losses"][0] == alone["matched_losses"][0]
+        np.testing.assert_allclose(side["matched_error_each"][:2], -0.02, atol=1e-12)
+        assert (side["matched_error_each"][2] is not None) == shared
+        assert ("1 of 3 couples share no training loss" in found.summary) == (not shared)
+        assert "training" in found.figures
 
 
 def test_groups_of_equal_recipes_are_matched_and_others_are_not():
@@ -266,7 +308,32 @@ def test_groups_of_equal_recipes_are_matched_and_others_are_not():
     sides = analyze(arms).verdict["findings"]["sides"]
     assert [one["side"] for one in sides] == ["res-3 and plain-3", "res-4 and plain-4"]
     only = analyze([arms[0], arms[3]]).verdict["findings"]["sides"]
-    assert only[0]["differs"] == ["train.batch_size", "train.decay_toward"]
+    assert only[0]["differs"] == ["train.batch_size"]
+
+
+@pytest.mark.parametrize(
+    ("plain", "differs", "elsewhere"),
+    [
+        ({}, [], True),
+        ({"decay_toward": "identity"}, [], False),
+        ({"weight_decay": 0.0}, ["train.weight_decay"], True),
+        ({"batch_size": 7, "decay_toward": "identity"}, ["train.batch_size"], False),
+    ],
+)
+def test_unpaired_recipes_are_told_by_the_keys_that_differ(plain, differs, elsewhere):
+    found = analyze([build_single("res"), build_single("plain", residual=False, **plain)])
+    (side,) = found.verdict["findings"]["sides"]
+    assert side["differs"] == differs
+    assert ("weight decay pulls the ID entries of T(r) and p elsewhere" in found.summary) == (
+        elsewhere
+    )
+    assert ("the recipes also differ" in found.summary) == bool(differs)
+    assert "decay_toward" not in found.summary
+
+
+def test_without_weight_decay_nothing_is_pulled():
+    arms = [build_single(name, residual=name == "res", weight_decay=0.0) for name in ("res", "pln")]
+    assert analyze(arms).verdict["findings"]["sides"][0]["one_penalty"]
 
 
 def test_what_is_absent_is_named_with_its_command():

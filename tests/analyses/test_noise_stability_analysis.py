@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import xarray as xr
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from noisy import (
-    CONTRACTION,
     INPUT_LEVELS,
-    LAYERS,
     LEVELS,
-    MARGIN,
     MEDIANS,
-    OUTPUT_NORM,
-    WEIGHT_NORMS,
     build_noisy,
     two_noisy_groups,
 )
 from resprobe_analyses.noise_stability import analyze
-from resprobe_analyses.noise_stability.bound import (
-    FACTORS,
-    bound,
-    following_blocks,
-    minimal_interlayer,
-    output_elements,
-    smoothness,
+from resprobe_analyses.noise_stability.known import (
+    known_networks,
+    mean_of_known,
+    pooled,
+    pooled_changes,
 )
-from resprobe_analyses.noise_stability.equal_noise import common_size, interpolated
-from resprobe_analyses.noise_stability.known import mean_of_known, pooled, pooled_changes
 from scipy import stats
 
 PLAIN_LAYERS = ("stem", "stage1.0", "stage1.1", "stage2.0", "stage2.1", "stage2.2", "head")
@@ -120,139 +108,8 @@ def test_groups_are_compared_pair_by_pair_with_intervals_over_seeds(five):
     # two of five layers have ten times the cushion with ID entries removed
     np.testing.assert_allclose(over_layers[1], np.log(0.5) - 0.4 * np.log(10), atol=0.03)
     assert five.dataset["residual"].values.tolist() == [1] * 5 + [0] * 5
-    assert five.verdict["outcome"] == "less with both norms"
-    assert "over 5 seeds); less in 5 layers and more in 0" in five.summary
-
-
-def test_what_depends_on_the_norm_is_said_and_why(stronger):
-    assert stronger.verdict["outcome"] == "depends on the norm"
-    assert (
-        "with ID entries kept res answers more, removed it answers less "
-        "(Yu & Tomasi 2019 expect it to answer less), and 3 of 5 layers say "
-        "the same with both" in stronger.summary
-    )
-    assert "0.10 times in res (median)" in stronger.summary
-
-
-def answering(given, change, *, larger=1.0):
-    """The same network with weights `larger` times, whose logits change by `change(‖ΔW‖_F)`."""
-    noise = given.families["weight-noise"].copy(deep=True)
-    for name in WEIGHT_NORMS:
-        noise[name] = noise[name] * larger
-    norms = np.stack([noise[name].values for name in WEIGHT_NORMS], axis=-1)
-    exact = change((norms[..., None] * noise["level"].values)[None, ..., None])
-    name = "weight_noise_output_change"
-    noise[name] = noise[name].dims, np.broadcast_to(exact, noise[name].shape).astype(np.float64)
-    return replace(given, families={**given.families, "weight-noise": noise})
-
-
-def two_answering(first, second, **options):
-    residual = answering(build_noisy("res", group="r"), first, **options)
-    return [residual, answering(build_noisy("plain", group="p", residual=False), second)]
-
-
-def test_the_same_network_answers_noise_of_equal_size_alike():
-    found = analyze([build_noisy("a", group="r"), build_noisy("b", group="p")])
-    np.testing.assert_array_equal(found.dataset["equal_noise_log_ratio_by_pair"].values, 0.0)
-    told = found.verdict["findings"]["contrast"]["equal_noise"]
-    assert told["over_layers"]["value"] == 0
-    assert (told["layers"], told["of"]) == (5, 5)
-
-
-@pytest.mark.parametrize("larger", [1.0, 0.25, 2.7])
-def test_responses_proportional_to_the_noise_have_the_ratio_of_their_factors(larger):
-    factor = np.array([0.3, 0.5, 1.1, 2.0, 4.0])[:, None, None, None]
-    inputs = two_answering(lambda size: factor * size, lambda size: 0.7 * size, larger=larger)
-    data = analyze(inputs).dataset
-    expected = np.log(factor.ravel() / 0.7)
-    np.testing.assert_allclose(data["equal_noise_log_ratio"].values, expected, atol=1e-12)
-    np.testing.assert_allclose(data["equal_noise_log_ratio_mean"].values, expected.mean())
-    # at equal parts of the norm the larger weights get more noise
-    np.testing.assert_allclose(
-        data["log_ratio"].values[0, 0], expected[0] + np.log(larger), atol=1e-12
-    )
-
-
-def test_responses_of_other_powers_are_compared_at_the_middle_of_the_common_range():
-    inputs = two_answering(lambda size: size**0.6, lambda size: 2 * size, larger=0.5)
-    data = analyze(inputs).dataset
-    norms = data["layer_weight_norm"].values
-    for layer in range(5):
-        own = [net[layer][:, None] * np.array(LEVELS) for net in norms]
-        middle = np.sqrt(max(one.min() for one in own) * min(one.max() for one in own))
-        assert data["equal_noise_log_size"].values[0, layer] == pytest.approx(np.log(middle))
-        expected = np.log(middle**0.6 / (2 * middle))
-        assert data["equal_noise_log_ratio"].values[layer] == pytest.approx(expected)
-
-
-def test_layers_without_a_common_size_have_no_number_and_are_counted():
-    inputs = two_answering(lambda size: size, lambda size: 2 * size)
-    noise = inputs[1].families["weight-noise"]
-    for name in WEIGHT_NORMS:
-        noise[name][3] *= 1e4
-    found = analyze(inputs)
-    ratios = found.dataset["equal_noise_log_ratio"].values
-    assert np.isnan(ratios).tolist() == [False, False, False, True, False]
-    assert np.isnan(found.dataset["equal_noise_log_size"].values[0, 3])
-    assert found.dataset["equal_noise_log_ratio_mean"].values == pytest.approx(np.log(0.5))
-    assert found.verdict["findings"]["contrast"]["equal_noise"]["layers"] == 4
-    assert "those of 5 layers that have a size in common (4 in every pair)" in found.summary
-    none = analyze(two_answering(lambda size: size, lambda size: size, larger=1e5))
-    assert "in none of 5 layers do the sizes of the noise overlap" in none.summary
-    json.dumps(none.verdict, allow_nan=False)
-
-
-def test_equal_noise_is_compared_pair_by_pair_and_the_pairs_are_named(five):
-    data = five.dataset
-    assert data["pair_first"].values.tolist() == [f"res-{seed}" for seed in range(5)]
-    assert data["pair_second"].values.tolist() == [f"plain-{seed}" for seed in range(5)]
-    pairs = data["equal_noise_log_ratio_by_pair"].values
-    np.testing.assert_allclose(data["equal_noise_log_ratio"].values, pairs.mean(axis=0))
-    np.testing.assert_allclose(pairs.mean(), np.log(0.5), atol=0.03)
-    means = pairs.mean(axis=1)
-    half = stats.t.ppf(0.975, 4) * means.std(ddof=1) / np.sqrt(5)
-    np.testing.assert_allclose(
-        data["equal_noise_log_ratio_mean_interval"].values,
-        [means.mean() - half, means.mean() + half],
-    )
-    assert "noise of equal ‖ΔW‖_F in the weight of one layer: the logits of res" in five.summary
-
-
-FINITE = st.floats(-5, 5)
-
-
-@settings(max_examples=50)
-@given(st.lists(st.tuples(FINITE, FINITE), min_size=1, max_size=8), st.floats(-6, 6))
-def test_interpolation_is_numpys_inside_the_points_and_no_number_outside(points, target):
-    by_place = {}
-    for place, value in points:
-        by_place.setdefault(place, []).append(value)
-    places = np.array(sorted(by_place))
-    values = np.array([np.mean(by_place[place]) for place in places])
-    expected = np.interp(target, places, values, left=np.nan, right=np.nan)
-    given_places = np.array([place for place, _ in points] + [-np.inf])
-    given_values = np.array([[value for _, value in points] + [3.0]])
-    found = interpolated(given_places, given_values, target)
-    np.testing.assert_allclose(found, [expected], rtol=1e-9, atol=1e-9)
-
-
-def test_an_image_without_a_number_beside_the_target_has_none():
-    values = np.array([[0.0, 1.0, 2.0], [0.0, np.nan, 2.0]])
-    found = interpolated(np.array([0.0, 1.0, 2.0]), values, 0.5)
-    np.testing.assert_array_equal(found, [0.5, np.nan])
-
-
-@given(st.lists(FINITE, min_size=2, max_size=4), st.lists(FINITE, min_size=2, max_size=4), FINITE)
-def test_the_common_size_lies_in_both_ranges_and_moves_with_them(one, two, shift):
-    first, second = np.array([[*one, -np.inf]]), np.array([two])
-    found = common_size(first, second)[0]
-    assert np.isnan(found) == (max(min(one), min(two)) > min(max(one), max(two)))
-    if np.isfinite(found):
-        for own in (one, two):
-            assert min(own) <= found <= max(own)
-        moved = common_size(first + shift, second + shift)[0]
-        assert np.isnan(moved) or moved == pytest.approx(found + shift, abs=1e-9)
-    np.testing.assert_array_equal(common_size(second, first), [found])
+    assert five.verdict["outcome"] == "less in every reading"
+    assert "(less in 5 layers, more in 0)" in five.summary
 
 
 def test_few_seeds_give_intervals_over_images_for_these_networks():
@@ -307,11 +164,6 @@ def test_the_correlation_over_layers_is_spearmans_of_medians_and_mean_responses(
         assert found["correlation_over_images"][place] == pytest.approx(np.median(images))
 
 
-def test_the_correlations_say_how_many_layers_they_are_over(single):
-    assert "over 2 layers within stages, −1.00" in single.summary
-    assert "over all 5 layers" in single.summary
-
-
 def test_a_response_that_does_not_follow_the_cushion_is_seen():
     found = analyze([build_noisy(follow=0.0, gain=np.array(MEDIANS), removed=1.0)])
     told = found.verdict["findings"]["groups"][0]
@@ -349,139 +201,7 @@ def test_noise_of_the_input_is_compared_likewise(five):
         np.exp(five.dataset["log_input_change"].values[0]), INPUT_LEVELS, rtol=0.02
     )
     np.testing.assert_allclose(five.dataset["input_error_change"].values[:, -1], 0.25)
-    assert "res beside plain, noise of the input: the logits change 0.50" in five.summary
-
-
-def test_the_bound_is_that_of_its_parts_written_out(single):
-    made = build_noisy()
-    spans = made.tree["step-00000020/interlayer-cushion"].to_dataset()["interlayer_cushion"].values
-    # after the stem come all blocks, after a block the next ones, after the last one none
-    following = {0: 0, 1: 1, 2: 2}
-    elements = [16, 16, 16, 16, 10]
-    total = {"kept": 0.0, "removed": 0.0}
-    for layer in range(len(LAYERS)):
-        least = 1.0
-        if layer in following:
-            own = spans[:, following[layer]]
-            least = min(1.0, float(np.nanmin(own)))
-        arora = least / np.sqrt(elements[layer])
-        for norm, name in (("kept", "layer_cushion"), ("removed", "layer_cushion_id_removed")):
-            smallest = float(made.families["layer-cushion"][name].values[:, layer].min())
-            total[norm] += 1 / (smallest**2 * arora**2)
-    told = single.verdict["findings"]["groups"][0]["networks"][0]["bound"]
-    for norm, sum_of_terms in total.items():
-        expected = np.sqrt(
-            CONTRACTION**2 * 5**2 * OUTPUT_NORM**2 * sum_of_terms / (MARGIN**2 * 500)
-        )
-        assert told["value"][norm] == pytest.approx(expected, rel=1e-6)
-        logs = [told["log10_factors"][name][norm] for name in FACTORS]
-        assert sum(logs) == pytest.approx(np.log10(expected))
-        assert told["void"][norm]
-    assert told["margin"] == pytest.approx(MARGIN)
-    assert told["training_images"] == 500
-    np.testing.assert_allclose(single.dataset["gap"].values, 0.2)
-    assert "so it says nothing about this network" in single.summary
-
-
-PARTS = {
-    "contraction": np.array([[1.5, 2.0], [np.nan, 1.0]]),
-    "output_norm": np.array([3.0, 5.0]),
-    "margins": np.array([-1.0, 0.5, 0.5, 2.0]),
-    "training_images": 400.0,
-    "layer_cushion": np.array([[0.1, 0.2], [0.4, 0.4]]),
-    "interlayer_cushion": np.array([0.05, 0.3]),
-}
-
-
-@settings(max_examples=20)
-@given(st.floats(0.1, 10), st.floats(0.1, 10), st.floats(0.1, 10))
-def test_the_bound_knows_no_scale_of_logits_and_falls_with_cushions_and_images(s, k, m):
-    found = bound(**PARTS).value
-    logits = {"output_norm": s * PARTS["output_norm"], "margins": s * PARTS["margins"]}
-    np.testing.assert_allclose(bound(**PARTS | logits).value, found)
-    larger = {"layer_cushion": k * PARTS["layer_cushion"]}
-    np.testing.assert_allclose(bound(**PARTS | larger).value, found / k)
-    more = {"training_images": m * 400.0}
-    np.testing.assert_allclose(bound(**PARTS | more).value, found / np.sqrt(m))
-
-
-def test_the_margin_is_of_the_images_that_are_right_and_its_loss_of_all():
-    found = bound(**PARTS)
-    assert found.margin == pytest.approx(0.5)
-    assert found.margin_loss == 0.75
-    none = bound(**PARTS | {"margins": np.array([-1.0, -2.0])})
-    assert np.isnan(none.margin)
-    assert np.isnan(none.value).all()
-
-
-def test_a_cushion_of_0_makes_the_bound_infinite_and_void():
-    found = bound(**PARTS | {"layer_cushion": np.array([[0.0, 0.2], [0.4, 0.4]])})
-    assert np.isinf(found.value[0])
-    assert np.isfinite(found.value[1])
-
-
-def test_a_layer_is_followed_by_the_next_block_and_has_its_elements():
-    layers = ["", "a", "a", "b", "", "c", ""]
-    blocks = ["a", "b", "c"]
-    assert following_blocks(layers, blocks) == [0, 1, 1, 2, 2, None, None]
-    elements = output_elements(layers, {"a": 64, "b": 32, "c": 16}, 10)
-    assert elements.tolist() == [64, 64, 64, 32, 16, 16, 10]
-
-
-def test_minimal_interlayer_cushions_never_pass_that_of_a_layer_to_itself():
-    cushions = np.array([[[0.5, 0.2], [2.0, np.nan]], [[0.4, 0.3], [3.0, np.nan]]])
-    found = minimal_interlayer(cushions, [0, 1, None], np.array([4, 16, 100]))
-    np.testing.assert_allclose(found, [0.2 / 2, 1 / 4, 1 / 10])
-
-
-def test_the_condition_asks_every_image_span_and_draw_for_three_times_the_layers(single):
-    found = smoothness(np.array([[40.0, np.nan], [44.0, np.inf]]), 14)
-    assert (found.least, found.needed, found.median) == (40.0, 42.0, 44.0)
-    assert found.share == pytest.approx(2 / 3)
-    assert not found.holds
-    assert smoothness(np.array([43.0]), 14).holds
-    assert smoothness(np.array([np.nan]), 14) is None
-    assert "smoothness of 3d = 15 and more, is not met" in single.summary
-
-
-def test_the_order_of_bounds_and_gaps_is_compared_pair_by_pair(five):
-    contrast = five.verdict["findings"]["contrast"]
-    logs, gaps = five.dataset["bound_log10_ratio"].values, five.dataset["gap_difference"].values
-    np.testing.assert_allclose(gaps, -0.05)
-    values = np.log10(five.dataset["bound_value"].values)
-    np.testing.assert_allclose(logs, values[:5] - values[5:])
-    assert contrast["pairs_ordered"] == [5, 5]
-    assert contrast["pairs_ordered_alike"] == (logs < 0).sum(axis=0).tolist()
-
-
-def test_a_part_that_is_missing_is_left_out_and_the_command_said():
-    found = analyze([build_noisy(families=("interlayer-cushion", "norms"))])
-    assert set(found.figures) == {"response", "prediction"}
-    network = found.verdict["findings"]["groups"][0]["networks"][0]
-    assert network["bound"] is None
-    assert set(network["not_measured"]) == {
-        "input-noise", "activation-contraction", "interlayer-smoothness",
-    }  # fmt: skip
-    last = found.summary.splitlines()[-1]
-    assert last.startswith("Not measured")
-    assert (
-        "--quantity +input_noise_output_change --quantity +activation_contraction "
-        "--quantity +interlayer_smoothness" in last
-    )
-    assert "bound_value" not in found.dataset
-    everything = analyze([build_noisy()]).summary
-    assert "Not measured" not in everything
-
-
-def test_without_batch_norm_no_mode_is_told_and_with_it_the_artefact_is():
-    assert "No block here has BatchNorm" in analyze([build_noisy()]).summary
-    plain = analyze([build_noisy(residual=False, batch_norm=True, blind=True)])
-    assert "in 3 of 3 the latter is near 0 because BatchNorm" in plain.summary
-    assert "is an artefact of the mode and no property of the network" in plain.summary
-    network = plain.verdict["findings"]["groups"][0]["networks"][0]
-    assert len(network["blind_in_training_mode"]) == 3
-    residual = analyze([build_noisy(batch_norm=True)])
-    assert "a skip carries the scale of the input past BatchNorm" in residual.summary
+    assert "Noise of the input changes the logits of res 0.50" in five.summary
 
 
 def test_a_layers_own_output_changes_by_the_level_over_its_cushion():
@@ -498,37 +218,6 @@ def test_a_layers_own_output_changes_by_the_level_over_its_cushion():
     assert abs(squares.mean() - expected) < 4 * squares.std() / np.sqrt(len(squares))
 
 
-def test_an_infinite_factor_makes_the_bound_infinite_in_words_and_figures():
-    def dead(given):
-        data = given.tree["step-00000020/activation-contraction"].to_dataset()
-        data["activation_contraction"][3, 2] = np.inf
-        tree = given.tree.copy()
-        tree["step-00000020/activation-contraction"] = xr.DataTree(data)
-        return replace(given, tree=tree)
-
-    made = two_noisy_groups(5)
-    found = analyze([*map(dead, made[:6]), *made[6:]])  # all plain networks and a residual one
-    assert "the bound of Arora et al. 2018 is infinite with ID entries kept" in found.summary
-    title = found.figures["bound"].legends[0].get_title().get_text()
-    assert "no bar: infinite" in title
-
-
-def test_networks_that_have_not_learned_are_named_and_flagged():
-    made = build_noisy("bad")
-    noise = made.families["weight-noise"].copy(deep=True)
-    noise["correct"][:] = np.arange(40) < 20
-    bad = replace(made, families={**made.families, "weight-noise": noise})
-    found = analyze([bad, build_noisy("good", seed=1)])
-    assert found.dataset["interpretable"].values.tolist() == [0, 1]
-    assert found.summary.startswith("bad errs on more than half as many images as chance does")
-    assert "than half" not in analyze([made]).summary
-
-
-def test_a_gap_that_is_not_above_0_is_explained():
-    found = analyze([build_noisy(train_error=0.3, test_error=0.2)])
-    assert "of −0.100 (the trainer's training error is over a whole epoch" in found.summary
-
-
 def test_averages_leave_out_what_is_not_known():
     values = np.array([[1.0, np.nan, 3.0], [np.nan, np.nan, np.nan]])
     np.testing.assert_allclose(mean_of_known(values, axis=1), [2.0, np.nan])
@@ -541,9 +230,38 @@ def test_averages_leave_out_what_is_not_known():
     assert (unpaired.low < 0).all()
 
 
+def test_a_network_without_a_number_is_left_out_of_the_others_interval():
+    by_network = np.arange(1.0, 7.0) ** 2
+    values = np.stack([by_network, by_network, by_network], axis=-1)[:, None] * np.ones((1, 9, 1))
+    values[2, :, 1] = np.nan
+    values[:2, :, 2] = np.inf
+    found = pooled(values)
+    assert found.over == "seeds"
+    assert found.networks == 4
+    np.testing.assert_array_equal(known_networks(values), [6, 5, 4])
+    for column, own in enumerate((by_network, np.delete(by_network, 2))):
+        expected = stats.t.interval(0.95, len(own) - 1, own.mean(), stats.sem(own))
+        assert found.value[column] == pytest.approx(own.mean())
+        np.testing.assert_allclose([found.low[column], found.high[column]], expected)
+    assert found.value[2] == pytest.approx(by_network[2:].mean())
+    assert np.isnan([found.low[2], found.high[2]]).all()  # of four seeds there is no interval
+    assert pooled(values[1:, :, 2]).over == "images"
+
+
+def test_layers_without_a_number_in_some_networks_are_counted():
+    made = [build_noisy(f"net{seed}", seed=seed) for seed in range(3)]
+    made[1].families["weight-noise"]["weight_noise_output_change"][:, 2] = 0.0
+    found = analyze(made)
+    log_change = found.verdict["findings"]["groups"][0]["weight_noise"]["log_change"]
+    assert [counts[0][0] for counts in log_change["networks"]] == [3, 3, 2, 3, 3]
+    assert np.isfinite(log_change["value"]).all()
+    assert "net: 1 of 5 layers have no number in some of 3 networks" in found.summary
+    assert "have no number" not in analyze(made[:1]).summary
+
+
 def test_verdict_and_dataset_can_be_written(five, tmp_path):
     assert json.loads(json.dumps(five.verdict, allow_nan=False))["outcome"]
-    assert len(five.verdict["departures"]) == 6
+    assert len(five.verdict["departures"]) == 7
     five.dataset.to_netcdf(tmp_path / "dataset.nc", engine="h5netcdf")
     with xr.open_dataset(tmp_path / "dataset.nc", engine="h5netcdf") as read:
         xr.testing.assert_identical(read.load(), five.dataset)

@@ -75,7 +75,10 @@ def test_the_prediction_has_a_point_for_each_layer_marked_by_its_stage(five):
                 np.testing.assert_allclose(points.get_xdata(), x[own])
                 np.testing.assert_allclose(points.get_ydata(), y[own])
             assert axes.get_xscale() == axes.get_yscale() == "log"
-            assert axes.get_title(loc="left").startswith("res" if row == 0 else "plain")
+            title = axes.get_title(loc="left")
+            assert title.startswith("res" if row == 0 else "plain")
+            assert "over all layers" in title
+            assert "within stages" not in title  # two layers rank nothing
     assert texts(five.figures["prediction"]) == ["stage 1", "stage 2", "in no block"]
 
 
@@ -103,7 +106,7 @@ def test_a_gap_that_is_not_above_0_has_no_bar_and_this_is_said():
 def test_the_response_to_the_input_is_drawn_against_its_level(five):
     change, error = five.figures["input"].axes
     (drawn,) = (one for one in change.lines if one.get_marker() == "o")
-    np.testing.assert_allclose(drawn.get_xdata(), INPUT_LEVELS)
+    np.testing.assert_allclose(drawn.get_xdata(), np.array(INPUT_LEVELS) / 1.06**0.5)
     expected = np.exp(five.dataset["log_input_change"].values[:5].mean(axis=0))
     np.testing.assert_allclose(drawn.get_ydata(), expected)
     assert change.get_xscale() == change.get_yscale() == "log"

@@ -61,6 +61,27 @@ def test_levels_are_read_in_ascending_order_and_norms_by_name():
     np.testing.assert_array_equal(one.change, two.change)
 
 
+def with_level_0(given):
+    """The same network, measured at level 0 as well, which changes nothing."""
+
+    def more(data):
+        none = data.isel(level=[0]).assign_coords(level=[0.0])
+        for name in data:
+            if name.endswith("output_change"):
+                none[name] = none[name] * 0
+        return xr.concat([none, data], "level", data_vars="minimal")
+
+    given = with_beside(given, "input-noise", more)
+    return with_noise(given, more)
+
+
+def test_level_0_is_left_out():
+    made = build_noisy()
+    whole, found = analyze([made]), analyze([with_level_0(made)])
+    xr.testing.assert_identical(found.dataset, whole.dataset)
+    assert found.summary == whole.summary
+
+
 def test_changes_without_a_logarithm_are_left_out_and_counted():
     def broken(data):
         data = data.copy(deep=True)
@@ -130,6 +151,10 @@ def test_training_images_are_batches_of_an_epoch_and_unknown_without_the_trainer
         (
             [build_noisy("a"), build_noisy("b", group="h", levels=(0.01, 0.02, 0.1))],
             "a and b were measured under noise of different levels",
+        ),
+        (
+            [with_noise(build_noisy(), lambda data: data.isel(level=[0]).assign_coords(level=[0]))],
+            "'weight-noise' has no noise of a level above 0",
         ),
         ([build_noisy("a"), build_noisy("b")], "same seed 0"),
         ([build_noisy("a"), build_noisy("b", group="h", first_sample=1)], "no test image"),

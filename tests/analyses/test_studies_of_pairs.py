@@ -29,10 +29,16 @@ def judged(study, evidence, name):
     return contrast.criterion.judge(evidence.samples[name], contrast.reference).outcome
 
 
-def rounding_data(slopes, single, double, kept):
+def slopes_of_weights(slopes):
+    """Of all ten networks: half of these are the slopes of the largest weight distance."""
+    return np.array([0.05] * 5 + list(slopes))
+
+
+def rounding_data(slopes, single, double, kept, width=0.25):
     """Pairs in both arithmetics: ten steps, of which the last has |ΔL| = 1e-3 and 1e-9."""
     names = [f"{dtype}-seed-{seed}" for dtype in ("float32", "float64") for seed in SEEDS]
     loss = np.full((10, 10), 1e-12)
+    weights = 10.0 ** (-15 + 0.5 * slopes_of_weights(slopes)[:, None] * np.arange(1, 11))
     loss[:5, -1], loss[5:, -1] = -1e-3, 1e-9
     return xr.Dataset(
         {
@@ -40,9 +46,14 @@ def rounding_data(slopes, single, double, kept):
             "initial_output_multiple": ("network", [*single, *double]),
             "rounding_multiple": ("network", [1e6] * 5 + list(kept)),
             "loss_distance": (("network", "training_step"), loss),
+            "weight_distance": (("network", "training_step"), weights),
             "loss_distance_zeros": ("network", [3] * 5 + [1] * 5),
         },
-        coords={"network": names},
+        coords={
+            "network": names,
+            "training_step": np.arange(1, 11),
+            "width_factor": ("network", np.full(10, width)),
+        },
     )
 
 
@@ -64,12 +75,15 @@ def test_yt_f6_takes_slopes_of_float64_and_ratios_in_bits():
     evidence = yt_f6.measure(result_of(data), rounding_points())
     samples = evidence.samples
     np.testing.assert_allclose(samples[yt_f6.SLOPE].values, [0.01, 0.012, 0.011, 0.009, 0.01])
+    np.testing.assert_allclose(samples[yt_f6.WEIGHTS].values, samples[yt_f6.SLOPE].values / 2)
     # outputs that are equal have no logarithm
     np.testing.assert_array_equal(samples[yt_f6.FIRST].values, [30, 29, 30, 28, np.nan])
     bound = 50 * 4 * 12 * 20
     expected = np.log10(np.array([67.88, 678.8, 67.88, 67.88, 6.788]) / bound)
     np.testing.assert_allclose(samples[yt_f6.KEPT].values, expected, rtol=1e-12)
     assert judged(yt_f6.STUDY, evidence, yt_f6.SLOPE) == REPRODUCED
+    assert judged(yt_f6.STUDY, evidence, yt_f6.WEIGHTS) == REPRODUCED
+    assert yt_f6.STUDY.primary.name == yt_f6.WEIGHTS
     assert judged(yt_f6.STUDY, evidence, yt_f6.KEPT) == REPRODUCED
     single, double = evidence.notes[:2]
     assert "ends at 0.001 " in single
@@ -81,6 +95,21 @@ def test_yt_f6_is_contradicted_by_networks_that_come_together():
     data = rounding_data([-0.01, -0.012, -0.011, -0.009, -0.01], [4] * 5, [4] * 5, [70] * 5)
     evidence = yt_f6.measure(result_of(data), rounding_points())
     assert judged(yt_f6.STUDY, evidence, yt_f6.SLOPE) == CONTRADICTED
+    assert judged(yt_f6.STUDY, evidence, yt_f6.WEIGHTS) == CONTRADICTED
+
+
+def test_yt_f6_has_the_reference_that_was_written_first_for_both_series():
+    references = {c.name: c.reference for c in (yt_f6.STUDY.primary, *yt_f6.STUDY.secondary)}
+    # one power of ten over 328 steps
+    assert references[yt_f6.WEIGHTS] == references[yt_f6.SLOPE] == pytest.approx(1 / 328, abs=1e-4)
+
+
+@pytest.mark.parametrize(("width", "units"), [(0.25, 48_000), (1.0, 96_000)])
+def test_yt_f6_grants_the_weights_what_their_width_does(width, units):
+    data = rounding_data([0.01] * 5, [4] * 5, [4] * 5, [10 * units] * 5, width=width)
+    evidence = yt_f6.measure(result_of(data), rounding_points())
+    np.testing.assert_allclose(evidence.samples[yt_f6.KEPT].values, 1.0)
+    np.testing.assert_allclose(yt_f6.granted([width]), units)
 
 
 @pytest.mark.parametrize(("bits", "outcome"), [(0, REPRODUCED), (6, CONTRADICTED)])
@@ -129,7 +158,9 @@ def pair_data(differences, losses=(0.1, 0.1), matched=None):
             "partner_train_loss": (dims, losses[1] * curve),
             "weight_distance": (("network", "training_step"), weights),
             "weight_scale": (("network", "training_step"), np.ones(weights.shape)),
-            "level_loss": (("side", "level"), np.tile([2.0, 0.5], (len(depths), 1))),
+            "train_error": (dims, plain),
+            "partner_train_error": (dims, plain.copy()),
+            "level_loss": (("couple", "level"), np.tile([2.0, 0.5], (len(names), 1))),
             "residual_error_at_level": (("couple", "level"), np.full((len(names), 2), 0.2)),
             "plain_error_at_level": (("couple", "level"), np.full((len(names), 2), 0.3)),
         },
@@ -187,8 +218,31 @@ def test_yt_f2_takes_depth_20_alone_at_matched_loss():
     np.testing.assert_array_equal(evidence.samples[yt_f2.LAST].values, NOISE)
     assert judged(yt_f2.STUDY, evidence, yt_f2.MATCHED) == REPRODUCED
     assert judged(yt_f2.STUDY, evidence, yt_f2.LAST) == UNDECIDED
-    assert "2 training losses from 2 down to 0.5" in evidence.notes[1]
+    assert "2 training losses that both its networks pass, from 2 down" in evidence.notes[1]
     assert "residual ones err on 0.2 " in evidence.notes[1]
+
+
+@pytest.mark.parametrize("levels", [[2.302, 2.301], [np.nan, np.nan]])
+def test_yt_f2_leaves_out_pairs_on_the_plateau_and_says_so(levels):
+    data = pair_data({20: NOISE}, matched=NOISE - 0.01)
+    data["level_loss"][2] = levels
+    evidence = yt_f2.measure(result_of(data), pair_points((20,)))
+    np.testing.assert_array_equal(np.isnan(evidence.samples[yt_f2.MATCHED].values), [0, 0, 1, 0, 0])
+    np.testing.assert_array_equal(evidence.samples[yt_f2.LAST].values, NOISE)
+    assert any("1 of 5 pairs" in note and "20-seed-2" in note for note in evidence.notes)
+
+
+@pytest.mark.parametrize("study", [yt_f2, yt_t2])
+def test_networks_that_fell_back_to_chance_are_told_and_stay(study):
+    data = pair_data({20: NOISE})
+    data["partner_train_error"][1, -1] = 0.9
+    evidence = study.measure(result_of(data), pair_points((20,)))
+    (told,) = [note for note in evidence.notes if "fallen back" in note]
+    assert "0 of 5 residual networks, 95 % interval of the rate 0.00 to 0.52" in told
+    # Clopper and Pearson's of 1 of 5
+    assert "1 of 5 plain networks (20-seed-1), 95 % interval of the rate 0.01 to 0.72" in told
+    for sample in evidence.samples.values():
+        assert np.isfinite(sample.values).all()
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +291,9 @@ def test_numbers_are_found_in_what_trainer_and_analysis_write(runs, tmp_path):
     matched = measured_of("YT-F2", runs[:1], tmp_path / "f2")
     last = matched.samples[yt_f2.LAST].values[0]
     assert last == errors.samples[yt_t2.ERROR].values[0]
-    assert "training losses from" in matched.notes[1]
+    # two steps leave no plateau
+    assert any("1 of 1 pairs have no training loss" in note for note in matched.notes)
+    assert np.isnan(matched.samples[yt_f2.MATCHED].values[0])
 
 
 @pytest.fixture(scope="module", params=TRAINED)

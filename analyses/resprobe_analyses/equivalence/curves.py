@@ -29,6 +29,7 @@ class Curve:
         decay: λ', the weight decay times its scale.
         penalized: ‖w‖² that the weight decay acts on, after the last recorded step, from norms that
             are stored in float32; NaN where it is not known.
+        normed: that step, -1 without any.
     """
 
     epoch: Floats
@@ -39,6 +40,7 @@ class Curve:
     test_error: Floats
     decay: float
     penalized: float
+    normed: int
 
     @property
     def cost(self) -> float:
@@ -47,23 +49,24 @@ class Curve:
         return loss + self.decay / 2 * self.penalized if self.decay else loss
 
 
-def squared_norm(every: float, *, toward_identity: bool, last: State | None) -> float:
+def squared_norm(every: float, *, toward_identity: bool, state: State | None) -> float:
     """Give the ‖w‖² that weight decay acts on.
 
     Args:
         every: sum of the squares of all parameters, those of a plain network p.
         toward_identity: whether the penalty is ‖T⁻¹(p)‖²; Σ(w - 1)² = Σw² - 2Σw + Σ1 over the ID
             entries needs their sum.
-        last: the last distribution of the weights, None where none was collected.
+        state: the distribution of the weights at the very step of `every`, None where none was
+            collected there.
 
     Returns:
         NaN where the ID entries are needed and not known.
     """
     if not toward_identity:
         return every
-    if last is None:
+    if state is None:
         return float("nan")
-    return every - 2 * last.id_sum + last.id_count
+    return every - 2 * state.id_sum + state.id_count
 
 
 def error_at(loss: Floats, error: Floats, levels: Floats) -> Floats:
@@ -95,9 +98,14 @@ def error_at(loss: Floats, error: Floats, levels: Floats) -> Floats:
 def shared_levels(curves: Sequence[Curve]) -> Floats:
     """Give training losses that all curves pass, evenly spaced by their logarithm, falling.
 
+    Each couple has levels of its own: one network that stays at chance would otherwise leave all
+    the others nothing but the plateau.
+
     Returns:
         Shape (level,); empty where the curves have no losses in common.
     """
+    if not curves:
+        return np.empty(0)
     losses = [curve.train_loss for curve in curves]
     high = min(float(loss[0]) for loss in losses)
     low = max(float(np.min(loss)) for loss in losses)

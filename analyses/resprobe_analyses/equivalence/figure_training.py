@@ -29,7 +29,8 @@ def training_figure(sides: Sequence[Side]) -> Figure:
     Returns:
         A row for each. Left the test error after each epoch against the training loss, a line for
         each network; right residual minus plain where both first come down to a training loss, a
-        thin line for each couple, their mean, and its interval where there is one.
+        thin line for each couple, their mean level by level, at the geometric mean of their losses,
+        and its interval where there is one.
     """
     with style.figure_style():
         figure = Figure(figsize=(9.4, 1.6 + 3.3 * len(sides)), layout="constrained")
@@ -91,11 +92,13 @@ def _difference(axes: Axes, side: Side) -> None:
         axes.text(0.5, 0.6, "no training loss in common", transform=axes.transAxes, ha="center")
         return
     look, each = style.look(DIFFERENCE), side.errors[0] - side.errors[1]
-    axes.plot(side.levels, each.T, color="0.55", linewidth=0.7, zorder=2)
-    mean = over_seeds(each)
-    axes.fill_between(side.levels, mean.low, mean.high, color=look.colour, alpha=0.25, linewidth=0)
+    shared = np.isfinite(each).all(axis=1)
+    each, levels = each[shared], side.levels[shared]
+    axes.plot(levels.T, each.T, color="0.55", linewidth=0.7, zorder=2)
+    mean, middle = over_seeds(each), np.exp(np.log(levels).mean(axis=0))
+    axes.fill_between(middle, mean.low, mean.high, color=look.colour, alpha=0.25, linewidth=0)
     axes.plot(
-        side.levels,
+        middle,
         mean.value,
         color=look.colour,
         linestyle=look.line,
@@ -107,7 +110,7 @@ def _difference(axes: Axes, side: Side) -> None:
     )
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, -LEAST), max(high, LEAST))
-    _loss_axis(axes, side.levels)
+    _loss_axis(axes, levels.ravel())
 
 
 def _loss_axis(axes: Axes, losses: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:

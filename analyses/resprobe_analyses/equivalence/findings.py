@@ -109,9 +109,10 @@ def _side(side: Side) -> dict[str, Any]:
         "started_equal": side.paired,
         "control": side.control,
         "differs": list(side.differs),
+        "one_penalty": side.one_penalty,
         "couples": [{"couple": one.label, "seed": one.seed} for one in side.couples],
         "residual_minus_plain": {name: estimate_json(side.last.get(name)) for name in ENDS},
-        "matched_losses": [number_json(level) for level in side.levels],
+        "matched_losses": [[number_json(level) for level in own] for own in side.levels],
         "matched_error": estimate_json(side.matched),
         "matched_error_each": [number_json(value) for value in side.matched_each],
     }

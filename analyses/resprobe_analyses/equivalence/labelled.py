@@ -2,7 +2,7 @@
 
 Always: dimension `network` with the coordinates `network` (label), `group`, `seed`, `step`,
 `dtype`, `residual` (1, 0, or -1 where unknown), `control` (1 where the partner was trained in
-another way on purpose).
+another way on purpose), `width_factor` (of the recipe's model).
 
 Where pairs were recorded (the others NaN), over `(network, training_step)`: `loss`,
 `loss_distance`, `output_distance`, `output_scale`, `gradient_distance`, `gradient_scale`,
@@ -30,8 +30,8 @@ Where residual networks stand beside plain ones, over `(couple,)`: `couple_label
 `couple_seed`, `train_loss_difference`, `cost_difference`, `test_error_difference` (residual minus
 plain, last epoch), `id_share_difference`, `large_id_share_difference` (last weights),
 `matched_error_difference` (mean over the levels); over `(couple, level)`:
-`residual_error_at_level`, `plain_error_at_level`; over `(side, level)`: `level_loss`; over
-`(side,)`, with `…_interval` over `(side, bound)`: `mean_…` of each difference.
+`level_loss`, `residual_error_at_level`, `plain_error_at_level`; over `(side,)`, with `…_interval`
+over `(side, bound)`: `mean_…` of each difference.
 
 What does not exist is NaN, -1 where it is a whole number, "" where it is a text.
 """
@@ -44,6 +44,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from resprobe_analyses.equivalence import recipes
 from resprobe_analyses.equivalence.effects import Effect
 from resprobe_analyses.equivalence.labelled_pairs import pair_variables
 from resprobe_analyses.equivalence.labelled_parts import placed
@@ -86,6 +87,7 @@ def _networks(found: Effect) -> dict[str, Any]:
     nets = found.networks
     groups = [group.label for group in found.groups for _ in group.networks]
     flags = {"flag_values": np.array([-1, 0, 1], np.int8), "flag_meanings": "unknown no yes"}
+    factors = [recipes.value_in(net.recipe, "model.width_factor", np.nan) for net in nets]
     residual = [-1 if net.own.residual is None else int(net.own.residual) for net in nets]
     return {
         "network": ("network", strings([net.label for net in nets])),
@@ -97,6 +99,11 @@ def _networks(found: Effect) -> dict[str, Any]:
             "network",
             np.array(residual, np.int8),
             {**attributes("whether blocks have skips"), **flags},
+        ),
+        "width_factor": (
+            "network",
+            np.array(factors, np.float64),
+            attributes("factor of the widths in the recipe, NaN where it names none"),
         ),
         "control": (
             "network",

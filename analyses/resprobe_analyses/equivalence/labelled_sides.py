@@ -54,20 +54,20 @@ def side_variables(sides: Sequence[Side]) -> tuple[Variables, dict[str, Any]]:
 
 
 def _levels(sides: Sequence[Side], couples: int) -> Variables:
-    most = max(side.levels.size for side in sides)
+    most = max(side.levels.shape[1] for side in sides)
     if not most:
         return {}
-    losses = np.full((len(sides), most), np.nan)
+    losses = np.full((couples, most), np.nan)
     errors = np.full((2, couples, most), np.nan)
     first = 0
-    for row, side in enumerate(sides):
-        losses[row, : side.levels.size] = side.levels
+    for side in sides:
         inside = slice(first, first := first + len(side.couples))
-        errors[:, inside, : side.levels.size] = side.errors
+        losses[inside, : side.levels.shape[1]] = side.levels
+        errors[:, inside, : side.levels.shape[1]] = side.errors
     dims = ("couple", "level")
     told = "test error when the training loss first comes down to the level"
     return {
-        "level_loss": number(("side", "level"), losses, "training loss that all curves pass"),
+        "level_loss": number(dims, losses, "training loss that both curves of the couple pass"),
         "residual_error_at_level": number(dims, errors[0], f"{told}, residual network"),
         "plain_error_at_level": number(dims, errors[1], f"{told}, plain network"),
     }

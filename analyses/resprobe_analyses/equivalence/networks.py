@@ -130,10 +130,6 @@ def read_groups(inputs: Sequence[Input]) -> tuple[Group, ...]:
     return tuple(Group(title, own) for title, (_, own) in zip(titles, groups, strict=True))
 
 
-def _order(given: Input) -> tuple[str, str, int]:
-    return given.label, given.group, -1 if given.seed is None else given.seed
-
-
 def _read(given: Input, label: str) -> Network:
     tree, recipe = given.tree, recipes.recipe_in(given.tree)
     dtype = str(recipes.value_in(recipe, "train.dtype", tree.attrs.get("dtype", "")))
@@ -244,25 +240,31 @@ def _curve(
     if data is None or not data.sizes.get("epoch"):
         return None
     _require(data, ["step", *EPOCH_VALUES], label, "training/epoch", "train the run again")
+    every, step = _squared_norm_of_all(tree)
     return Curve(
         step=data["step"].values.astype(np.int64),
         decay=recipes.decay_of(recipe),
         penalized=squared_norm(
-            _squared_norm_of_all(tree),
+            every,
             toward_identity=recipes.toward_identity(recipe),
-            last=states[-1] if states else None,
+            state=next((state for state in states if state.step == step), None),
         ),
+        normed=step,
         **{name: _floats(data, name) for name in EPOCH_VALUES},
     )
 
 
-def _squared_norm_of_all(tree: xr.DataTree) -> float:
-    """Give ‖w‖² of all parameters after the last recorded step, NaN where it was not recorded."""
+def _squared_norm_of_all(tree: xr.DataTree) -> tuple[float, int]:
+    """Give ‖w‖² of all parameters after the last recorded step, and which step that is.
+
+    NaN and -1 where none was recorded.
+    """
     data = _node(tree, "training/step")
     if data is None or "parameter_norm" not in data or not data.sizes.get("step"):
-        return float("nan")
-    norms = data["parameter_norm"].isel(step=-1).values.astype(np.float64)
-    return float(np.square(norms).sum())
+        return float("nan"), -1
+    last = data["parameter_norm"].isel(step=-1)
+    norms = last.values.astype(np.float64)
+    return float(np.square(norms).sum()), int(data["step"].values[-1])
 
 
 def _floats(data: xr.Dataset, name: str) -> Floats:

@@ -62,12 +62,28 @@ def differences(own: Recipe, partner: Recipe, *, residual: bool) -> tuple[str, .
         partner: recipe of its partner.
         residual: whether the run is the residual one of the two.
     """
-    found = _different(own, partner, _FREE_KEYS)
+    found = [*different_keys(own, partner)]
     plain, other = (partner, own) if residual else (own, partner)
-    one_penalty = toward_identity(plain) and not toward_identity(other)
-    if not one_penalty and (decay_of(own) > 0 or decay_of(partner) > 0):
+    if not one_penalty(other, plain):
         found.append(PENALTY)
     return tuple(sorted(found))
+
+
+def different_keys(own: Recipe, other: Recipe) -> tuple[str, ...]:
+    """Name the keys in which two recipes differ, sorted; not those of residual and plain itself."""
+    return tuple(sorted(_different(own, other, _FREE_KEYS)))
+
+
+def one_penalty(residual: Recipe, plain: Recipe) -> bool:
+    """Tell whether weight decay pulls equivalent weights alike: ‖r‖² and ‖T⁻¹(p)‖², or not at all.
+
+    Args:
+        residual: recipe of the residual network.
+        plain: recipe of the plain one.
+    """
+    if decay_of(residual) == decay_of(plain) == 0:
+        return True
+    return toward_identity(plain) and not toward_identity(residual)
 
 
 def changed(recipe: Recipe) -> tuple[str, ...]:

@@ -58,15 +58,17 @@ def _costs(found: Effect) -> list[str]:
 
 
 def _why(member: Member, place: str) -> str:
-    if member.states:
+    step = -1 if member.curve is None else member.curve.normed
+    if step >= 0:
         return (
-            "since no norms of parameters were recorded; `resprobe train … --set record.every=1` "
-            "records them"
+            "since the penalty pulls ID entries to 1 and their sum is not known at "
+            f"step {step}, where the norms of the parameters were last recorded; `resprobe collect "
+            f"{place} --quantity weight_mass --checkpoint {step}` collects it where a checkpoint "
+            "was kept"
         )
     return (
-        "which takes the norms of the parameters while training (`--set record.every=1`) and, "
-        "where the penalty pulls ID entries to 1, their sum (`resprobe collect "
-        f"{place} --quantity weight_mass`)"
+        "since no norms of parameters were recorded; `resprobe train … --set record.every=1` "
+        "records them"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from resprobe_analyses.equivalence import words
 from resprobe_analyses.equivalence.sides import Side
 
@@ -43,16 +45,27 @@ def _kind(side: Side) -> str:
             ", which started equal and saw the same batches, so that rounding alone can tell them "
             "apart"
         )
-    keys = ", ".join(side.differs)
-    return f" (the recipes also differ in {keys})" if keys else ""
+    told = [f"the recipes also differ in {', '.join(side.differs)}"] if side.differs else []
+    if not side.one_penalty:
+        told.append("weight decay pulls the ID entries of T(r) and p elsewhere")
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def _matched(side: Side) -> str:
     if side.matched is None:
-        return f"{side.label}: no training loss is passed by all networks, so none is matched."
+        return (
+            f"{side.label}: no training loss is passed by both networks of a couple, so none is "
+            "matched."
+        )
+    left_out = (
+        f"; {side.unmatched} of {len(side.couples)} couples share no training loss and are left out"
+        if side.unmatched
+        else ""
+    )
     return (
-        f"{side.label}: at equal training loss ({side.levels[-1]:.3g} to "
-        f"{side.levels[0]:.3g}, {side.levels.size} levels, between epochs interpolated) "
-        f"the test error, residual minus plain, is "
-        f"{words.value_of(side.matched, words.points)} points ({words.basis(side.matched)})."
+        f"{side.label}: at equal training loss ({np.nanmin(side.levels):.3g} to "
+        f"{np.nanmax(side.levels):.3g}, {side.levels.shape[1]} levels for each couple, between "
+        f"epochs interpolated) the test error, residual minus plain, is "
+        f"{words.value_of(side.matched, words.points)} points ({words.basis(side.matched)})"
+        f"{left_out}."
     )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resprobe_analyses.equivalence import recipes
-from resprobe_analyses.equivalence.curves import Curve, error_at, shared_levels
+from resprobe_analyses.equivalence.curves import LEVELS, Curve, error_at, shared_levels
 from resprobe_analyses.equivalence.networks import Group, Member, Network
 from resprobe_analyses.estimates import Estimate, over_seeds
 
@@ -51,20 +51,23 @@ class Side:
         paired: whether both networks of a couple started equal and saw the same batches.
         control: whether their trainings differ in more than the skips, on purpose.
         differs: keys in which the recipes of two groups differ beside the skips.
+        one_penalty: whether weight decay pulls equivalent weights of both alike.
         couples: one or more.
         last: name to difference, residual minus plain: "train_loss", "cost", "test_error" at the
             last epoch, "id_share" and "large_id_share" at the last weights; those that exist.
         each: name to the differences of the couples, NaN where one is unknown, shape (couple,).
-        levels: training losses that all curves pass, shape (level,).
+        levels: training losses that both curves of a couple pass, shape (couple, level); NaN for
+            a couple whose curves share none, no level where no couple has any.
         errors: test error there of the residual and the plain networks, shape (2, couple, level).
-        matched: mean over the levels of the difference of these errors, residual minus plain; None
-            without common losses.
+        matched: mean over levels and couples of the difference of these errors, residual minus
+            plain; None without common losses.
     """
 
     label: str
     paired: bool
     control: bool
     differs: tuple[str, ...]
+    one_penalty: bool
     couples: tuple[Couple, ...]
     last: dict[str, Estimate]
     each: dict[str, Floats]
@@ -79,6 +82,11 @@ class Side:
             return np.full(len(self.couples), np.nan)
         return np.asarray((self.errors[0] - self.errors[1]).mean(axis=1))
 
+    @property
+    def unmatched(self) -> int:
+        """How many couples have curves without a training loss in common."""
+        return int(np.isnan(self.matched_each).sum())
+
 
 def sides_of(groups: Sequence[Group]) -> tuple[Side, ...]:
     """Lay residual networks beside plain ones: both of a run, and runs of equal seeds."""
@@ -91,8 +99,16 @@ def sides_of(groups: Sequence[Group]) -> tuple[Side, ...]:
         couples = _of_two(one, other)
         if couples:
             label = f"{one.label} and {other.label}"
-            differs = _differences(one, other)
-            found.append(_side(label, couples, paired=False, differs=differs))
+            first, second = one.networks[0].recipe, other.networks[0].recipe
+            found.append(
+                _side(
+                    label,
+                    couples,
+                    paired=False,
+                    differs=recipes.different_keys(first, second),
+                    one_penalty=recipes.one_penalty(first, second),
+                )
+            )
     return tuple(found)
 
 
@@ -137,11 +153,6 @@ def _of_two(residual: Group, plain: Group) -> list[Couple]:
     return [one for one in found if one.curves or (one.residual.states and one.plain.states)]
 
 
-def _differences(residual: Group, plain: Group) -> tuple[str, ...]:
-    first, second = residual.networks[0], plain.networks[0]
-    return recipes.differences(first.recipe, second.recipe, residual=True)
-
-
 def _side(
     label: str,
     couples: Sequence[Couple],
@@ -149,16 +160,19 @@ def _side(
     paired: bool,
     control: bool = False,
     differs: tuple[str, ...] = (),
+    one_penalty: bool = True,
 ) -> Side:
     each = _last(couples)
     known = {name: values[np.isfinite(values)] for name, values in each.items()}
     levels, errors = _matched(couples)
     means = (errors[0] - errors[1]).mean(axis=1) if levels.size else np.empty(0)
+    means = means[np.isfinite(means)]
     return Side(
         label=label,
         paired=paired,
         control=control,
         differs=differs,
+        one_penalty=one_penalty,
         couples=tuple(couples),
         last={name: over_seeds(values) for name, values in known.items() if values.size},
         each=each,
@@ -192,14 +206,15 @@ def end(member: Member, name: str) -> float:
 
 
 def _matched(couples: Sequence[Couple]) -> tuple[Floats, Floats]:
-    """Give common training losses and the test errors there, shape (2, couple, level)."""
-    curves = [couple.curves for couple in couples]
-    known = [both for both in curves if both is not None]
-    if len(known) < len(curves):
-        return np.empty(0), np.empty((2, len(couples), 0))
-    levels = shared_levels([curve for both in known for curve in both])
-    errors = [
-        [error_at(curve.train_loss, curve.test_error, levels) for curve in one]
-        for one in zip(*known, strict=True)
-    ]
-    return levels, np.array(errors).reshape(2, len(couples), levels.size)
+    """Give shared losses, shape (couple, level), and test errors there, (2, couple, level)."""
+    levels = np.full((len(couples), LEVELS), np.nan)
+    errors = np.full((2, *levels.shape), np.nan)
+    for row, couple in enumerate(couples):
+        own = shared_levels(couple.curves or ())
+        if own.size:
+            levels[row] = own
+            for place, curve in enumerate(couple.curves or ()):
+                errors[place, row] = error_at(curve.train_loss, curve.test_error, own)
+    if np.isnan(levels).all():
+        return np.empty((len(couples), 0)), np.empty((2, len(couples), 0))
+    return levels, errors

@@ -39,6 +39,9 @@ DEPARTURES = (
     "minima, maxima and the margin are over a sample of test images, not over all training images",
     "interlayer cushions go from the input of a block, after its activation, to the output of a "
     "later block; the theorem's go from every layer before its activation, up to the logits",
+    "the condition is asked of spans of blocks at noise of one size relative to x, the theorem's "
+    "at the noise that compressing earlier layers leaves there; and as the Jacobian is applied to "
+    "the noisy input, biases alone keep the smoothness finite",
     "what is bounded is the error of a compressed network, not of this one",
 )
 
@@ -73,6 +76,16 @@ class Bound:
     value: Floats
     log10_factors: Floats
 
+    @property
+    def exists(self) -> bool:
+        """Whether there is a number, finite or not."""
+        return not bool(np.isnan(self.value).any())
+
+    @property
+    def void(self) -> bool:
+        """Whether it is no number below 1 in either norm, so that it bounds no error."""
+        return not bool(self.value.max() < 1)
+
 
 @dataclass(frozen=True)
 class Smoothness:
@@ -83,12 +96,14 @@ class Smoothness:
         median: over the same.
         needed: three times the number of layers.
         share: of images, spans and draws that reach what is needed.
+        noise_level: ‖η‖/‖x‖ at which it was measured, NaN where that is not known.
     """
 
     least: float
     median: float
     needed: float
     share: float
+    noise_level: float
 
     @property
     def holds(self) -> bool:
@@ -214,12 +229,13 @@ def output_elements(
     return np.array(found, np.int64)
 
 
-def smoothness(values: Floats, layers: int) -> Smoothness | None:
+def smoothness(values: Floats, layers: int, noise_level: float) -> Smoothness | None:
     """Tell whether the interlayer smoothness is at least three times the number of layers.
 
     Args:
         values: ρ of images, spans and draws, any shape; NaN where there is no span.
         layers: d.
+        noise_level: ‖η‖/‖x‖.
 
     Returns:
         None where no value is known.
@@ -232,6 +248,7 @@ def smoothness(values: Floats, layers: int) -> Smoothness | None:
         median=float(np.median(known)),
         needed=3.0 * layers,
         share=float((known >= 3 * layers).mean()),
+        noise_level=noise_level,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -40,12 +41,14 @@ class Parts:
         missing: families that were not measured.
         training_images: how many the network was trained on, at most a batch too many; NaN where
             that is not known.
+        augmented: whether it was trained on altered images, by its recipe.
     """
 
     bound: Bound | None
     smoothness: Smoothness | None
     missing: tuple[str, ...]
     training_images: float
+    augmented: bool
 
 
 def read_parts(given: Input, cushions: Cushions) -> Parts:
@@ -88,11 +91,19 @@ def read_parts(given: Input, cushions: Cushions) -> Parts:
         smoothness=None
         if smooth is None
         else smoothness(
-            np.asarray(smooth["interlayer_smoothness"].values, np.float64), layers.sizes["layer"]
+            np.asarray(smooth["interlayer_smoothness"].values, np.float64),
+            layers.sizes["layer"],
+            float(smooth["interlayer_smoothness"].attrs.get("noise_level", np.nan)),
         ),
         missing=tuple(name for name, data in there.items() if data is None),
         training_images=images,
+        augmented=augmented(given),
     )
+
+
+def augmented(given: Input) -> bool:
+    """Tell whether a network was trained on altered images; no where its recipe says nothing."""
+    return bool(_recipe(given).get("data", {}).get("augment", "none") != "none")
 
 
 def training_images(given: Input) -> float:
@@ -101,12 +112,17 @@ def training_images(given: Input) -> float:
     The last batch of an epoch may be smaller, so that this is at most a batch too many; NaN where
     the trainer's record is not at hand.
     """
-    recipe = given.tree.attrs.get("recipe")
     epoch, step = given.checkpoint.get("epoch"), given.checkpoint.get("step", given.step)
-    if not isinstance(recipe, str) or not epoch or not step:
+    batch = _recipe(given).get("train", {}).get("batch_size")
+    if not isinstance(batch, int) or not epoch or not step:
         return float("nan")
-    batch = tomllib.loads(recipe).get("train", {}).get("batch_size")
-    return float(batch * step / epoch) if isinstance(batch, int) else float("nan")
+    return float(batch * step / epoch)
+
+
+def _recipe(given: Input) -> dict[str, Any]:
+    """Give the recipe that a network was trained by, empty where it is not at hand."""
+    recipe = given.tree.attrs.get("recipe")
+    return tomllib.loads(recipe) if isinstance(recipe, str) else {}
 
 
 def _classes(margins: xr.Dataset, given: Input) -> int:

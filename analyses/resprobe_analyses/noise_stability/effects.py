@@ -88,7 +88,8 @@ class GroupEffect:
         over_layers: scope to norm to the mean rank correlation over layers of cushion and response.
         over_images: norm to that over images, median of the layers.
         gap: mean of test error minus training error, None where any is not known.
-        log10_bound: mean of log10 of the bound, shape (norm,), None where any is missing.
+        log10_bound: mean of log10 of the bounds that are a number, shape (norm,), None where a
+            part of any was not measured.
     """
 
     label: str
@@ -213,6 +214,7 @@ def _group(label: str, members: Sequence[NetworkEffect]) -> GroupEffect:
     found = [member.prediction for member in members]
     bounds = [member.parts.bound for member in members]
     known = [one for one in bounds if one is not None]
+    numbers = [np.log10(one.value) for one in known if one.exists]
     gaps = np.array([member.gap for member in members])
     return GroupEffect(
         label=label,
@@ -229,7 +231,7 @@ def _group(label: str, members: Sequence[NetworkEffect]) -> GroupEffect:
         },
         over_images=over_images(found),
         gap=over_trainings(gaps) if np.isfinite(gaps).all() else None,
-        log10_bound=over_trainings(np.stack([np.log10(one.value) for one in known]))
+        log10_bound=over_trainings(np.stack(numbers or [np.full(len(NORMS), np.nan)]))
         if len(known) == len(bounds)
         else None,
     )

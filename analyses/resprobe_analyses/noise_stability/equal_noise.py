@@ -2,9 +2,10 @@
 
 Noise was measured at levels relative to two norms of each network, so in general at no size that
 two networks share. But the direction of ΔW is the same for both norms and all levels, so all
-points of one network lie on one curve, its response as a function of ‖ΔW‖_F; and networks with
-like layers that were measured with one seed of the noise were given the same directions. The curve
-is interpolated linearly in ln change and ln ‖ΔW‖_F, and never beyond what was measured.
+points of one network lie on one curve, its response as a function of ‖ΔW‖_F. The curve is
+interpolated linearly in ln change and ln ‖ΔW‖_F, and never beyond what was measured. Whether two
+networks were given noise of the same directions is not asked: it makes their ratio less noisy, not
+another one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from resprobe_analyses.noise_stability.known import mean_of_known, pooled
 from resprobe_analyses.noise_stability.networks import Network
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class EqualNoise:
         log_size: ln ‖ΔW‖_F at which the networks of a pair are compared, shape (pair, layer); NaN
             where their ranges do not overlap.
         pairs: log ratio of the changes of the logits, shape (pair, layer); NaN likewise.
-        log_ratio: mean over pairs, shape (layer,).
+        log_ratio: mean over the pairs that have a number, shape (layer,).
         over_layers: likewise, averaged first over the layers that have a number, a scalar.
     """
 
@@ -40,9 +42,14 @@ class EqualNoise:
     over_layers: Estimate
 
     @property
+    def counts(self) -> Integers:
+        """How many pairs have a number, shape (layer,)."""
+        return np.asarray(np.isfinite(self.pairs).sum(axis=0), np.int64)
+
+    @property
     def compared(self) -> int:
-        """How many layers have a number in every pair."""
-        return int(np.isfinite(self.pairs).all(axis=0).sum())
+        """How many layers have a number in some pair."""
+        return int((self.counts > 0).sum())
 
 
 def at_equal_noise(pairs: Sequence[tuple[Network, Network]], *, paired: bool) -> EqualNoise:

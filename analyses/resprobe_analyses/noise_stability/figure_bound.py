@@ -74,7 +74,8 @@ def _values(group: GroupEffect) -> drawing.Floats:
 
     Means over networks; NaN where there is nothing to draw.
     """
-    known = [m.parts.bound for m in group.members if m.parts.bound is not None]
+    bounds = [m.parts.bound for m in group.members if m.parts.bound is not None]
+    known = [one for one in bounds if one.exists] or bounds
     with np.errstate(invalid="ignore"):  # where one factor of two is infinite
         factors = np.mean([one.log10_factors for one in known], axis=0)
     assert group.log10_bound is not None

@@ -14,6 +14,7 @@ from resprobe_analyses.noise_stability.effects import Effect, GroupEffect
 from resprobe_analyses.noise_stability.known import mean_of_known
 from resprobe_analyses.noise_stability.networks import NORMS, OUTSIDE
 from resprobe_analyses.noise_stability.predictions import (
+    FEWEST_LAYERS,
     LOWEST,
     SCOPES,
     log_cushion,
@@ -22,6 +23,7 @@ from resprobe_analyses.noise_stability.predictions import (
 from resprobe_analyses.noise_stability.words import percent, signed
 
 OUTSIDE_MARK = "x"
+TOO_FEW = f"fewer than {FEWEST_LAYERS} layers, too few to rank"
 
 
 def prediction_figure(found: Effect) -> Figure:
@@ -61,7 +63,7 @@ def prediction_figure(found: Effect) -> Figure:
             grid[-1, place].set_xlabel(
                 f"median layer cushion, {drawing.ID_ENTRIES[norm]} (log scale)"
             )
-        told = "ρ: rank correlation over layers, within stages (w) and over all (a); −1 is promised"
+        told = "ρ: rank correlation; −1: the larger the cushion, the smaller the response"
         style.legend_below(figure, _handles(sorted(stages)), told)
         what = "What cushions tell of the response, layer by layer"
         figure.suptitle(drawing.title(found, what, width, found.images))
@@ -106,5 +108,10 @@ def _handles(stages: list[int]) -> list[Artist]:
 
 
 def _told(group: GroupEffect, norm: str) -> str:
-    within, everywhere = (signed(group.over_layers[scope][norm]) for scope in SCOPES)
-    return f"{group.label}\n$\\rho$ {within} (w), {everywhere} (a)"
+    """Write the rank correlations over as many layers as can be ranked."""
+    told = []
+    for scope, where in zip(SCOPES, ("within stages", "over all layers"), strict=True):
+        layers = group.members[0].prediction.layers[scope][norm].items
+        if layers >= FEWEST_LAYERS:
+            told.append(f"{signed(group.over_layers[scope][norm])} {where}")
+    return f"{group.label}\n" + (f"$\\rho$ {', '.join(told)}" if told else TOO_FEW)

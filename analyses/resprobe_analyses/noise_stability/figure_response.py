@@ -103,8 +103,9 @@ def input_figure(found: Effect) -> Figure:
             look, level = style.look(number), response.level
             images = len(response.log_change)
             one, two = group.input.log_change, group.input.error_added
-            _line(change, level, [np.exp(v) for v in (one.value, one.low, one.high)], look)
-            _line(error, level, [two.value, two.low, two.high], look)
+            place = level * 1.06 ** (number - (len(found.groups) - 1) / 2)  # bars side by side
+            _line(change, place, [np.exp(v) for v in (one.value, one.low, one.high)], look)
+            _line(error, place, [two.value, two.low, two.high], look)
             handles.append(drawing.mark(look, group.label))
             drawn.append(np.exp(one.value))
             levels.append(level)

@@ -22,6 +22,9 @@ from resprobe_analyses.noise_stability.predictions import LOWEST, SCOPES
 from resprobe_analyses.noise_stability.responses import GroupResponse, ResponseContrast
 from resprobe_analyses.noise_stability.words import at
 
+EQUAL, NEITHER = "equal", "not told apart"
+DEPENDS = "depends on what equal noise means"
+
 
 def verdict(found: Effect) -> dict[str, Any]:
     """Give the verdict.
@@ -30,8 +33,9 @@ def verdict(found: Effect) -> dict[str, Any]:
         found: the effect of one group or two.
 
     Returns:
-        `analysis`, `inputs`, `images`, `level`, `levels`, `outcome` (see `outcome`), `departures`
-        of the bound from the theorem, and `findings`. Numbers that do not exist are None.
+        `analysis`, `inputs`, `images`, `level`, `levels`, `outcome` (see `outcome`), `answers` (see
+        `answers`; None of one group), `departures` of the bound from the theorem, and `findings`.
+        Numbers that do not exist are None.
     """
     return {
         "analysis": "noise-stability",
@@ -40,6 +44,7 @@ def verdict(found: Effect) -> dict[str, Any]:
         "level": LEVEL,
         "levels": _numbers(found.members[0].network.weight.level),
         "outcome": outcome(found),
+        "answers": answers(found) or None,
         "departures": list(DEPARTURES),
         "findings": {
             "groups": [_group(group) for group in found.groups],
@@ -49,27 +54,45 @@ def verdict(found: Effect) -> dict[str, Any]:
 
 
 def outcome(found: Effect) -> str:
-    """Say which group answers noise of the weights less, at the lowest level, over all layers.
+    """Say which group answers noise of the weights less, over all layers.
 
     Returns:
-        "described" for one group; for two "less with both norms" or "more with both norms" of the
-        first group, "depends on the norm" where one interval leaves out 0 and the other does not or
-        lies on the other side, "undecided" where neither does, "not comparable" where the layers do
-        not correspond.
+        "described" for one group; for two "less in every reading" or "more in every reading" of the
+        first group where all readings of equal noise that have a number say so (see `answers`),
+        "undecided" where none tells the groups apart, `DEPENDS` where they differ, "not comparable"
+        where the layers do not correspond.
     """
     if found.contrast is None:
         return "described"
     if found.contrast.weight is None:
         return "not comparable"
-    kept, removed = directions(found.contrast.weight)
-    if kept != removed:
-        return "depends on the norm"
-    return {-1: "less with both norms", 1: "more with both norms", 0: "undecided"}[kept]
+    told = {answer for answer in answers(found).values() if answer is not None}
+    if len(told) != 1:
+        return DEPENDS
+    (answer,) = told
+    return "undecided" if answer == NEITHER else f"{answer} in every reading"
 
 
-def directions(one: ResponseContrast) -> tuple[int, ...]:
-    """Give, norm by norm, whether the first group answers less (-1), more (1) or neither (0)."""
-    return tuple(at(one.over_layers, place, LOWEST).direction for place in range(len(NORMS)))
+def answers(found: Effect) -> dict[str, str | None]:
+    """Say for each reading of equal noise how the first group answers beside the second.
+
+    Returns:
+        `EQUAL` (noise of equal ‖ΔW‖_F) and each norm (noise of equal parts of it, at the lowest
+        level) to "less" or "more" where the interval over all layers leaves out no difference, to
+        `NEITHER` where it does not, to None where there is no number. Nothing where there are no
+        two groups whose layers correspond.
+    """
+    contrast = found.contrast
+    if contrast is None or contrast.weight is None or contrast.equal is None:
+        return {}
+    readings = {EQUAL: contrast.equal.over_layers} | {
+        norm: at(contrast.weight.over_layers, place, LOWEST) for place, norm in enumerate(NORMS)
+    }
+    words = {-1: "less", 1: "more", 0: NEITHER}
+    return {
+        name: words[one.direction] if np.isfinite(one.value) else None
+        for name, one in readings.items()
+    }
 
 
 def layers_apart(one: ResponseContrast) -> npt.NDArray[np.int64]:
@@ -100,7 +123,7 @@ def _group(group: GroupEffect) -> dict[str, Any]:
 
 def _response(found: GroupResponse) -> dict[str, Any]:
     return {
-        "log_change": _estimate(found.log_change),
+        "log_change": _estimate(found.log_change) | {"networks": found.counts.tolist()},
         "error_added": _estimate(found.error_added),
         "slope": None if found.slope is None else _estimate(found.slope),
         "first_slope": None if found.first_slope is None else _estimate(found.first_slope),
@@ -140,7 +163,10 @@ def _network(member: NetworkEffect) -> dict[str, Any]:
 def _bound(one: Bound) -> dict[str, Any]:
     return {
         "value": dict(zip(NORMS, _numbers(one.value), strict=True)),
-        "void": dict(zip(NORMS, [not value < 1 for value in one.value], strict=True)),
+        "void": {
+            norm: None if np.isnan(value) else bool(value >= 1)
+            for norm, value in zip(NORMS, one.value, strict=True)
+        },
         "log10_factors": {
             name: dict(zip(NORMS, _numbers(factors), strict=True))
             for name, factors in zip(FACTORS, one.log10_factors, strict=True)
@@ -161,6 +187,7 @@ def _smoothness(one: Smoothness) -> dict[str, Any]:
         "needed": one.needed,
         "share": one.share,
         "holds": one.holds,
+        "noise_level": number_json(one.noise_level),
     }
 
 
@@ -189,7 +216,7 @@ def _contrast(one: Contrast) -> dict[str, Any]:
 
 def _response_contrast(one: ResponseContrast) -> dict[str, Any]:
     return {
-        "log_ratio": _estimate(one.log_ratio),
+        "log_ratio": _estimate(one.log_ratio) | {"networks": one.counts.tolist()},
         "over_layers": _estimate(one.over_layers),
         "error_added": _estimate(one.error_added),
     }
@@ -198,7 +225,7 @@ def _response_contrast(one: ResponseContrast) -> dict[str, Any]:
 def _equal_noise(one: EqualNoise) -> dict[str, Any]:
     return {
         "log_size": _numbers(one.log_size),
-        "log_ratio": _estimate(one.log_ratio),
+        "log_ratio": _estimate(one.log_ratio) | {"networks": one.counts.tolist()},
         "over_layers": _estimate(one.over_layers),
         "layers": one.compared,
         "of": one.pairs.shape[1],

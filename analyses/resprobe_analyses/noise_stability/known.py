@@ -9,6 +9,7 @@ from resprobe_analyses import statistics
 from resprobe_analyses.estimates import LEVEL, Estimate, estimate_change
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 
 def mean_of_known(values: Floats, axis: int) -> Floats:
@@ -24,19 +25,45 @@ def pooled(values: Floats, *, seeds: bool = True) -> Estimate:
 
     Args:
         values: shape (network, image, …), of networks or of pairs of them; what is not finite is
-            left out.
+            left out, so that each number is of the networks that have it.
         seeds: whether the networks are different trainings with seeds in common between groups.
 
     Returns:
-        Over seeds (Student t) from five networks on, else over images for these networks, shape
-        (…).
+        Over seeds (Student t) where any number is of five networks or more, those of fewer then
+        without an interval; else over images for these networks. Shape (…); `networks` is the
+        fewest behind a number that exists, see `known_networks` for each.
     """
-    by_network = mean_of_known(values, axis=1)
-    over_seeds = statistics.student_interval(by_network, LEVEL) if seeds else None
-    if over_seeds is not None:
-        return Estimate(*over_seeds, over="seeds", networks=len(values))
+    by_network, counts = mean_of_known(values, axis=1), known_networks(values)
+    fewest = int(counts[counts > 0].min()) if counts.any() else 0
+    if seeds and counts.max(initial=0) >= statistics.MINIMUM_SEEDS:
+        return Estimate(*_over_seeds(by_network, counts), over="seeds", networks=fewest)
     over_images = statistics.mean_interval(mean_of_known(values, axis=0), LEVEL)
-    return Estimate(*over_images, over="images", networks=len(values))
+    return Estimate(*over_images, over="images", networks=fewest)
+
+
+def known_networks(values: Floats) -> Integers:
+    """Count the networks that have each number.
+
+    Args:
+        values: shape (network, image, …).
+
+    Returns:
+        Shape (…).
+    """
+    return np.asarray(np.isfinite(values).any(axis=1).sum(axis=0), np.int64)
+
+
+def _over_seeds(values: Floats, counts: Integers) -> tuple[Floats, Floats, Floats]:
+    """Give Student's interval of what is finite, column by column, of values (network, …)."""
+    mean = mean_of_known(values, axis=0)
+    bounds = np.full((2, *mean.shape), np.nan)
+    rows = values.reshape(len(values), -1)
+    for column in np.flatnonzero(counts >= statistics.MINIMUM_SEEDS):
+        own = rows[np.isfinite(rows[:, column]), column]
+        found = statistics.student_interval(own, LEVEL)
+        assert found is not None
+        bounds.reshape(2, -1)[:, column] = found[1:]
+    return mean, np.asarray(bounds[0]), np.asarray(bounds[1])
 
 
 def pooled_changes(values: Floats, parts: int, *, seeds: bool = True) -> Estimate:

@@ -26,7 +26,8 @@ Where they were collected for any network, NaN for the others:
     minimal_interlayer_cushion                                          (network, layer)
     bound_value                                                         (network, norm)
     bound_log10_factor                                                  (network, factor, norm)
-    smoothness_min, smoothness_median, smoothness_needed, smoothness_share   (network)
+    smoothness_min, smoothness_median, smoothness_needed, smoothness_share,
+    smoothness_noise_level                                              (network)
 
 With two groups, the first over the second (the residual one first, where one is):
 

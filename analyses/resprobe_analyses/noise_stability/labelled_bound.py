@@ -23,6 +23,7 @@ _SMOOTHNESS = {
     "median": "median interlayer smoothness over images, spans and draws",
     "needed": "interlayer smoothness that the bound asks for: three times the number of layers",
     "share": "share of images, spans and draws that reach it",
+    "noise_level": "norm of the noise beside that of the span's input",
 }
 
 

@@ -43,7 +43,7 @@ class Response:
     """What noise did to the logits of one network.
 
     Attributes:
-        level: relative norms of the noise, ascending, shape (level,).
+        level: relative norms of the noise above 0, ascending, shape (level,).
         log_change: ln of the relative change of the logits, mean over trials, shape
             (image, …, level); NaN where no trial has a logarithm.
         change: median over images and trials of the relative change, shape (…, level).
@@ -160,8 +160,8 @@ def read_networks(inputs: Sequence[Input], labels: Sequence[str]) -> dict[str, N
         Label to network.
 
     Raises:
-        InputError: no images in common, layers that are not those of the cushions, or noise of
-            other levels than that of another input.
+        InputError: no images in common, layers that are not those of the cushions, no noise of a
+            level above 0, or noise of other levels than that of another input.
     """
     images = shared_images(inputs, [WEIGHT_NOISE, LAYER_CUSHION])
     noisy = [beside(given, INPUT_NOISE) for given in inputs]
@@ -198,8 +198,12 @@ def _read(given: Input, label: str, images: Integers, noisy: xr.Dataset | None) 
         layers=layers,
         stage=stage,
         within=within,
-        weight=_response(noise.sel(norm=list(NORMS)), "weight_noise", WEIGHT),
-        input=None if noisy is None else _response(noisy, "input_noise", INPUT),
+        weight=_response(
+            _above_0(given, noise.sel(norm=list(NORMS)), WEIGHT_NOISE), "weight_noise", WEIGHT
+        ),
+        input=None
+        if noisy is None
+        else _response(_above_0(given, noisy, INPUT_NOISE), "input_noise", INPUT),
         cushion=np.stack(
             [
                 values(cushions, name, "sample", "layer").astype(np.float64)
@@ -245,8 +249,18 @@ def _places(cushions: xr.Dataset) -> tuple[Integers, Flags]:
     return stage, within
 
 
+def _above_0(given: Input, data: xr.Dataset, family: str) -> xr.Dataset:
+    """Give the levels above 0, ascending: no noise changes nothing, which has no logarithm."""
+    levels = data["level"].values
+    if not (levels > 0).any():
+        raise InputError(
+            f"{given.label}: the family {family!r} has no noise of a level above 0; collect it "
+            "again with levels such as --noise-levels 0.03,0.1,0.3."
+        )
+    return data.isel(level=levels > 0).sortby("level")
+
+
 def _response(data: xr.Dataset, prefix: str, dims: tuple[str, ...]) -> Response:
-    data = data.sortby("level")
     change = values(data, f"{prefix}_output_change", *dims).astype(np.float64)
     known = np.isfinite(change) & (change > 0)
     logs = np.log(np.where(known, change, 1.0))

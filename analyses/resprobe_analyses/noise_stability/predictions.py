@@ -25,6 +25,7 @@ Floats = npt.NDArray[np.float64]
 SEED = 0  # of random rankings
 LOWEST = 0  # the level at which cushions are asked: where the response is nearest to linear
 SCOPES = ("within stages", "all layers")
+FEWEST_LAYERS = 5  # that a rank correlation over layers is told of
 FEWEST_IMAGES = 4  # that a rank correlation over images takes
 
 

@@ -9,11 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from resprobe_analyses.estimates import Estimate
-from resprobe_analyses.noise_stability.known import mean_of_known, pooled, pooled_changes
+from resprobe_analyses.noise_stability.known import (
+    known_networks,
+    mean_of_known,
+    pooled,
+    pooled_changes,
+)
 from resprobe_analyses.noise_stability.networks import Network, Response
 from resprobe_analyses.statistics import lines
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 Of = Callable[[Network], Response]
 
 
@@ -23,6 +29,7 @@ class GroupResponse:
 
     Attributes:
         log_change: mean of ln of the relative change of the logits, shape (…, level).
+        counts: networks that have that number, likewise.
         error_added: mean error that the noise adds, likewise.
         slope: of ln change on ln level, mean over layers, over all levels, shape (norm,) or ();
             1 is a response that is linear in the noise. None with a single level.
@@ -30,6 +37,7 @@ class GroupResponse:
     """
 
     log_change: Estimate
+    counts: Integers
     error_added: Estimate
     slope: Estimate | None
     first_slope: Estimate | None
@@ -54,6 +62,11 @@ class ResponseContrast:
     error_added: Estimate
     paired: bool
 
+    @property
+    def counts(self) -> Integers:
+        """How many pairs have each number of `log_ratio`, of its shape."""
+        return np.asarray(np.isfinite(self.pairs).sum(axis=0), np.int64)
+
 
 def of_weight(network: Network) -> Response:
     """Give the response to noise of the weights."""
@@ -73,6 +86,7 @@ def group_response(networks: Sequence[Network], of: Of) -> GroupResponse:
     averaged = _over_layers(changes)
     return GroupResponse(
         log_change=pooled(changes),
+        counts=known_networks(changes),
         error_added=pooled_changes(
             np.stack([of(net).error_added for net in networks]), of(networks[0]).trials
         ),

@@ -2,38 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
-from resprobe_analyses import wording
 from resprobe_analyses.noise_stability.effects import Effect, GroupEffect
 from resprobe_analyses.noise_stability.families import ADDS
-from resprobe_analyses.noise_stability.networks import NORMS
-from resprobe_analyses.noise_stability.predictions import LOWEST, SCOPES
-from resprobe_analyses.noise_stability.responses import GroupResponse
-from resprobe_analyses.noise_stability.sentences_bound import bounds, modes
+from resprobe_analyses.noise_stability.networks import NORMS, Response
+from resprobe_analyses.noise_stability.predictions import LOWEST
+from resprobe_analyses.noise_stability.responses import ResponseContrast
+from resprobe_analyses.noise_stability.sentences_bound import bounds
+from resprobe_analyses.noise_stability.sentences_cushions import predictions
 from resprobe_analyses.noise_stability.sentences_groups import side_by_side
+from resprobe_analyses.noise_stability.sentences_modes import modes
 from resprobe_analyses.noise_stability.words import (
     at,
     basis,
+    change,
     listed,
     percent,
     ratio,
     signed,
     unsigned,
 )
-from resprobe_analyses.statistics import MINIMUM_SEEDS
 
-LESSON = (
-    "What a cushion says is arithmetic on one layer: Gaussian noise of relative size ε in its "
-    "weight changes the layer's own output by about ε/(√n·μ) of it (μ the cushion in the norm in "
-    "which ε is measured, n the elements of its input), so another norm moves cushion and noise "
-    "alike; what it does not know is how much of that change the layers behind pass on: this, and "
-    "over all layers n, which differs, keep the correlations with the logits from −1."
+REMOVED = (
+    "ID entries are the weights at (c, c, centre): kept, the norm has the 1s of a skip that counts "
+    "as a part of the layer; removed, it lacks these 1s, as in Yu & Tomasi 2019, and, which the "
+    "paper does not do, the whole ID entries of layers without a skip."
 )
 Floats = npt.NDArray[np.float64]
-
-_MEAN = "geometric mean over images"
 
 
 def summary(found: Effect) -> str:
@@ -45,25 +44,30 @@ def summary(found: Effect) -> str:
     Returns:
         The sentences.
     """
-    lines = [*_uninterpretable(found), *side_by_side(found)]
-    for group in found.groups:
-        lines += [_response(found, group), *_slopes(found, group), _prediction(found, group)]
-    lines.append(LESSON)
-    lines += _input(found)
-    lines += bounds(found)
-    lines += modes(found)
-    return "\n".join([*lines, *_absent(found)])
+    lines = [*_untrained(found), *side_by_side(found)]
+    if found.contrast is None:
+        group = found.groups[0]
+        lines += [_response(found, group), *_slopes(group)]
+    lines += [*_left_out(found), REMOVED, *predictions(found), *_input(found)]
+    return "\n".join([*lines, *bounds(found), *modes(found), *_absent(found)])
 
 
-def _uninterpretable(found: Effect) -> list[str]:
+def _untrained(found: Effect) -> list[str]:
     """Name the networks that have learned too little for their response to say much."""
-    names = [member.network.label for member in found.members if not member.network.interpretable]
+    names = [member.network for member in found.members if not member.network.interpretable]
     if not names:
         return []
-    which = f"{listed(names)} {'err' if len(names) > 1 else 'errs'}"
+    told = listed([f"{net.label} (error {net.error:.2f})" for net in names])
+    chance = f"chance {names[0].chance_error:.2f}"
+    whole = len(names) == len(found.members)
     return [
-        f"{which} on more than half as many images as chance does: what is said here of a group "
-        "with such networks is not of trained ones only."
+        f"{told} {'err' if len(names) > 1 else 'errs'} on more than half as many images as chance "
+        f"({chance}): "
+        + (
+            "nothing below is about a trained network."
+            if whole
+            else "what is said below of a group with such networks is not about trained ones only."
+        )
     ]
 
 
@@ -79,21 +83,26 @@ def _response(found: Effect, group: GroupEffect) -> str:
             continue
         low, high = int(np.nanargmin(own)), int(np.nanargmax(own))
         told.append(
-            f"{100 * own[low]:.2g} % ({layers[low]}) to {100 * own[high]:.2g} % "
-            f"({layers[high]}) with ID entries {norm}"
+            f"{percent(own[low], 2)} ({layers[low]}) to {percent(own[high], 2)} ({layers[high]}) "
+            f"with ID entries {norm}"
         )
     added = group.weight.error_added.value[..., -1]
     worst = np.unravel_index(int(np.nanargmax(added)), added.shape)
     error = at(group.weight.error_added, int(worst[0]), int(worst[1]), -1)
+    most = (
+        f"; at {percent(level[-1])} it adds most error, {signed(error, 3)}, in "
+        f"{layers[int(worst[0])]} with ID entries {NORMS[int(worst[1])]}"
+        if any(member.network.interpretable for member in group.members)
+        else ""
+    )
     return (
         f"{group.label}: noise of {percent(level[LOWEST])} in the weight of one layer changes the "
-        f"logits ({_MEAN}) by {listed(told)}; at {percent(level[-1])} it adds most error, "
-        f"{signed(error, 3)}, in {layers[int(worst[0])]} with ID entries {NORMS[int(worst[1])]} "
-        f"({basis(error, found.images)})."
+        f"logits by {listed(told)} of their norm, the geometric mean over images{most}; "
+        f"intervals here and below are {basis(error, found.images)}."
     )
 
 
-def _slopes(found: Effect, group: GroupEffect) -> list[str]:
+def _slopes(group: GroupEffect) -> list[str]:
     first, every = group.weight.first_slope, group.weight.slope
     if first is None or every is None:
         return []
@@ -102,89 +111,69 @@ def _slopes(found: Effect, group: GroupEffect) -> list[str]:
         f"{group.label}: ln of that change on ln of the level has, with ID entries kept, a slope "
         f"of {unsigned(at(first, 0))} between {percent(level[0])} and {percent(level[1])} and "
         f"of {unsigned(at(every, 0))} over all levels up to {percent(level[-1])} (1 is a linear "
-        f"response, less is saturation; {basis(first, found.images)})."
+        "response, less is saturation)."
     ]
 
 
-def _prediction(found: Effect, group: GroupEffect) -> str:
-    parts = []
-    for place, norm in enumerate(NORMS):
-        within, everywhere = (group.over_layers[scope][norm] for scope in SCOPES)
-        counts = [group.members[0].prediction.layers[scope][norm].items for scope in SCOPES]
-        samples = np.concatenate([m.prediction.samples[:, place] for m in group.members])
-        samples = samples[np.isfinite(samples)]
-        spread = (
-            f" ({wording.signed_number(samples.min())} to {wording.signed_number(samples.max())})"
-            if samples.size
-            else ""
-        )
-        parts.append(
-            f"with ID entries {norm} {signed(within)} over {counts[0]} layers within stages, "
-            f"{signed(everywhere)} over all {counts[1]} layers, and "
-            f"{signed(group.over_images[norm])} over "
-            f"images within a layer, median of the layers{spread}"
-        )
-    count = len(group.members)
-    told = (
-        "intervals over layers, this network"
-        if count == 1
-        else f"means of {count} networks, no interval below {MINIMUM_SEEDS} seeds"
-        if count < MINIMUM_SEEDS
-        else f"intervals over {count} seeds, none where all agree"
-    )
-    return (
-        f"{group.label}: rank correlation of layer cushion and response at "
-        f"{percent(group.members[0].network.weight.level[LOWEST])}, the noise measured in the same "
-        f"norm, {'; '.join(parts)} ({told}); −1 is what the cushion promises."
-    )
-
-
-def _input(found: Effect) -> list[str]:
+def _left_out(found: Effect) -> list[str]:
+    """Say where a mean over networks is not over all of them."""
     lines = []
     for group in found.groups:
-        if group.input is not None:
-            lines.append(_one_input(found, group, group.input))
-    contrast = found.contrast
-    if contrast is not None and contrast.input is not None:
-        first, second = found.groups
-        level = _input_level(first)
-        one = contrast.input
-        ratios = [
-            f"{ratio(at(one.log_ratio, place))} at {percent(level[place])}" for place in (0, -1)
-        ]
-        over = at(one.log_ratio, 0)
-        lines.append(
-            f"{first.label} beside {second.label}, noise of the input: the logits change "
-            f"{' and '.join(ratios)} times as much, and the error that it adds differs by "
-            f"{signed(at(one.error_added, -1), 3)} at {percent(level[-1])} "
-            f"({basis(over, _input_images(first), 'pair')})."
-        )
+        count = len(group.members)
+        short = int((group.weight.counts[..., LOWEST] < count).any(axis=-1).sum())
+        if short:
+            lines.append(
+                f"{group.label}: {short} of {len(group.weight.counts)} layers have no number in "
+                f"some of {count} networks, whose logits the noise leaves as they are or makes no "
+                "number; means are over the others."
+                if count > 1
+                else f"{group.label}: noise in {short} of {len(group.weight.counts)} layers leaves "
+                "the logits as they are or makes them no number; means are over the others."
+            )
     return lines
 
 
-def _one_input(found: Effect, group: GroupEffect, one: GroupResponse) -> str:
-    level = _input_level(group)
-    change = ratio(at(one.log_change, LOWEST))
-    power = "" if one.slope is None else unsigned(one.slope)
-    grows = f", growing with the level to the power {power}" if power else ""
-    error = at(one.error_added, -1)
+def _input(found: Effect) -> list[str]:
+    """Say how the networks answer noise of the input."""
+    parts = []
+    level = None
+    for group in found.groups:
+        response = group.members[0].network.input
+        if group.input is None or response is None:
+            continue
+        level = response.level
+        power = "" if group.input.slope is None else unsigned(group.input.slope)
+        grows = f", growing with the level to the power {power}" if power else ""
+        error = signed(at(group.input.error_added, -1), 3)
+        parts.append(
+            f"{change(at(group.input.log_change, LOWEST))} of their norm in {group.label}{grows}, "
+            f"with {error} of error added at {percent(level[-1])}"
+        )
+    if level is None:
+        return []
+    contrast = found.contrast
+    if contrast is not None and contrast.input is not None:
+        return [_input_contrast(found, contrast.input, level)]
+    return [
+        f"Noise of the input, {percent(level[LOWEST])} of its norm, changes the logits by "
+        f"{listed(parts)} (over {_images(found)} images)."
+    ]
+
+
+def _input_contrast(found: Effect, one: ResponseContrast, level: Floats) -> str:
+    first, second = (group.label for group in found.groups)
+    places = dict.fromkeys((0, len(level) - 1))
+    ratios = [f"{ratio(at(one.log_ratio, i))} times at {percent(level[i])}" for i in places]
     return (
-        f"{group.label}: noise of {percent(level[LOWEST])} of the norm of the input changes the "
-        f"logits by {change} of theirs ({_MEAN}){grows}; at {percent(level[-1])} it adds "
-        f"{signed(error, 3)} to the error ({basis(error, _input_images(group))})."
+        f"Noise of the input changes the logits of {first} {listed(ratios)} as much as those of "
+        f"{second}, and the error that it adds at {percent(level[-1])} differs by "
+        f"{signed(at(one.error_added, -1), 3)} (over {_images(found)} images)."
     )
 
 
-def _input_level(group: GroupEffect) -> Floats:
-    response = group.members[0].network.input
-    assert response is not None
-    return response.level
-
-
-def _input_images(group: GroupEffect) -> int:
-    response = group.members[0].network.input
-    assert response is not None
-    return len(response.log_change)
+def _images(found: Effect) -> int:
+    responses: Sequence[Response | None] = [member.network.input for member in found.members]
+    return next(len(one.log_change) for one in responses if one is not None)
 
 
 def _absent(found: Effect) -> list[str]:
@@ -203,6 +192,6 @@ def _absent(found: Effect) -> list[str]:
     options = " ".join(f"--quantity +{ADDS[family][0]}" for family in missing)
     told = listed([ADDS[family][1] for family in missing])
     return [
-        f"Not measured at this checkpoint of all networks: {told}; `resprobe collect RUN "
+        f"Not measured in every network at this checkpoint: {told}; `resprobe collect RUN "
         f"{options}` adds {'it' if len(missing) == 1 else 'them'}."
     ]

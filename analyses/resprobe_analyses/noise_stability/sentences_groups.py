@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from resprobe_analyses.noise_stability.effects import Effect
+from resprobe_analyses.noise_stability.effects import Effect, GroupEffect
 from resprobe_analyses.noise_stability.equal_noise import EqualNoise
-from resprobe_analyses.noise_stability.findings import directions, layers_apart
+from resprobe_analyses.noise_stability.findings import (
+    DEPENDS,
+    EQUAL,
+    answers,
+    layers_apart,
+    outcome,
+)
 from resprobe_analyses.noise_stability.networks import NORMS
-from resprobe_analyses.noise_stability.predictions import LOWEST, Between
+from resprobe_analyses.noise_stability.predictions import LOWEST
 from resprobe_analyses.noise_stability.responses import ResponseContrast
-from resprobe_analyses.noise_stability.words import at, basis, percent, ratio, signed
+from resprobe_analyses.noise_stability.words import at, basis, listed, percent, ratio, signed
+
+FAVOURS = "which favours the larger weights"
 
 
 def side_by_side(found: Effect) -> list[str]:
@@ -19,110 +27,143 @@ def side_by_side(found: Effect) -> list[str]:
     if contrast is None:
         return []
     first, second = (group.label for group in found.groups)
-    if contrast.weight is None or contrast.equal is None or contrast.between is None:
+    if contrast.weight is None or contrast.equal is None:
         counts = [len(group.members[0].network.layers) for group in found.groups]
         return [
             f"{first} and {second} have layers that do not correspond ({counts[0]} and "
             f"{counts[1]}), so they are not compared layer by layer."
         ]
-    lines = [_at_equal_noise(found, contrast.equal)]
-    lines += [_ratios(found, contrast.weight, place) for place in range(len(NORMS))]
-    lines += [_of_norms(found, contrast.weight), _between(found, contrast.between)]
-    return lines
+    lines = [_claim(found, contrast.weight), _at_equal_noise(found, contrast.equal)]
+    return [*lines, _relative(found, contrast.weight), _error(found, contrast.weight)]
+
+
+def _claim(found: Effect, one: ResponseContrast) -> str:
+    """Say what holds whichever way the noise is made equal, and which group errs less."""
+    first, second = (group.label for group in found.groups)
+    told = answers(found)
+    known = [reading for reading, answer in told.items() if answer is not None]
+    readings = (
+        "with every reading of equal noise" if EQUAL in known else "with both norms of the weight"
+    )
+    noise = "noise in the weight of one layer"
+    result = outcome(found)
+    if result == DEPENDS:
+        each = listed([f"{told[reading]} {_where(reading)}" for reading in known])
+        says = (
+            f"whether {first} answers {noise} less than {second} depends on what equal noise "
+            f"means: {each}"
+        )
+    elif result == "undecided":
+        says = f"{first} and {second} are not told apart by how they answer {noise}, {readings}"
+    else:
+        says = f"{first} answers {noise} {result.split()[0]} than {second} {readings}"
+    errors = [_test_error(group) for group in found.groups]
+    paper = (
+        "Yu & Tomasi 2019 expect skips to make networks answer noise less, and by that err less; "
+        "here "
+        if _residual_beside_plain(found)
+        else ""
+    )
+    over = basis(at(one.over_layers, 0, LOWEST), found.images, "pair")
+    return (
+        f"{paper}{says}; test errors are {errors[0]:.3f} in {first} and {errors[1]:.3f} in "
+        f"{second} (intervals here and below: {over})."
+    )
+
+
+def _where(reading: str) -> str:
+    return "at equal ‖ΔW‖_F" if reading == EQUAL else f"relative to ‖W‖_F with ID entries {reading}"
+
+
+def _test_error(group: GroupEffect) -> float:
+    """Give the mean error on all test images, on the images at hand where that is not known."""
+    known = [member.metric("test_error") for member in group.members]
+    if not np.isfinite(known).all():
+        known = [member.network.error for member in group.members]
+    return float(np.mean(known))
+
+
+def _residual_beside_plain(found: Effect) -> bool:
+    first, second = found.groups
+    return first.residual and not second.residual
 
 
 def _at_equal_noise(found: Effect, one: EqualNoise) -> str:
     first, second = (group.label for group in found.groups)
-    start = f"{first} beside {second}, noise of equal ‖ΔW‖_F in the weight of one layer"
-    layers = one.pairs.shape[1]
-    if not np.isfinite(one.over_layers.value):
-        return (
-            f"{start}: not compared, for in none of {layers} layers do the sizes of the noise "
-            "overlap; collect with more levels."
-        )
-    less, more = (int(signs.sum()) for signs in (one.log_ratio.high < 0, one.log_ratio.low > 0))
-    which = (
-        f"{layers} layers"
-        if one.compared == layers
-        else f"those of {layers} layers that have a size in common ({one.compared} in every pair)"
-    )
-    return (
-        f"{start}: the logits of {first} change {ratio(one.over_layers)} times as much, averaged "
-        f"over {which} ({basis(one.over_layers, found.images, 'pair')}); less in "
-        f"{less} layers and more in {more}, each interval taken alone; interpolated at the middle "
-        "of the sizes that both were measured at. That is the same amount of noise, taken "
-        "literally, and it favours whichever network has the larger weights."
-    )
-
-
-def _ratios(found: Effect, one: ResponseContrast, place: int) -> str:
-    first, second = (group.label for group in found.groups)
-    levels = found.members[0].network.weight.level
-    signs = layers_apart(one)[:, place]
-    over, added = at(one.over_layers, place, LOWEST), at(one.error_added, place, -1)
-    return (
-        f"{first} beside {second}, noise in the weight of one layer, of {percent(levels[LOWEST])} "
-        f"of its norm with ID entries {NORMS[place]}: the logits of {first} change {ratio(over)} "
-        f"times as much, averaged over {len(signs)} layers ({basis(over, found.images, 'pair')}); "
-        f"less in {int((signs < 0).sum())} layers and more in {int((signs > 0).sum())}, each "
-        f"interval taken alone; at {percent(levels[-1])} the error that the noise adds differs by "
-        f"{signed(added, 3)}."
-    )
-
-
-def _of_norms(found: Effect, one: ResponseContrast) -> str:
-    """Say what holds with both norms, and why the rest does not."""
-    first, second = found.groups
-    signs, (kept, removed) = layers_apart(one), directions(one)
-    words = {-1: "answers less", 1: "answers more", 0: "is not told apart"}
-    both = int((signs[:, 0] == signs[:, 1]).sum())
-    if kept == removed:
-        start = (
-            f"With both norms {first.label} {words[kept]} "
-            f"{'than' if kept else 'from'} {second.label}, over all layers"
-        )
-    else:
-        start = (
-            f"Over all layers the answer depends on the norm: with ID entries kept {first.label} "
-            f"{words[kept]}, removed it {words[removed]}"
-        )
-    sizes = []
-    for group in (first, second):
-        with_skip = [m.cushions.network.with_skip for m in group.members]
-        ratios = [
-            m.network.noise_ratio[own] for m, own in zip(group.members, with_skip, strict=True)
-        ]
-        known = np.concatenate(ratios)
-        known = known[np.isfinite(known)]
-        if known.size:
-            sizes.append(f"{np.median(known):.2f} times in {group.label}")
-    why = (
-        "; the choice alone makes the noise of layers whose skip counts as a part of them smaller, "
-        f"{' and '.join(sizes)} (median)"
-        if sizes
-        else "; no skip counts as a part of a layer here, so the norms are nearly the same"
-    )
+    pairs, layers = one.pairs.shape
     expected = (
-        " (Yu & Tomasi 2019 expect it to answer less)"
-        if first.residual and not second.residual
+        ", the paper's words taken literally (it expects less)"
+        if _residual_beside_plain(found)
         else ""
     )
-    return f"{start}{expected}, and {both} of {len(signs)} layers say the same with both{why}."
-
-
-def _between(found: Effect, one: Between) -> str:
-    first, second = (group.label for group in found.groups)
-    parts = [
-        f"{int(one.agree[place])} of {int(one.known[place])} layers with ID entries {norm} (rank "
-        f"correlation of the two ratios over layers {signed(one.correlation[norm])}"
-        f"{_over(one.correlation[norm].over, one.correlation[norm].networks)})"
-        for place, norm in enumerate(NORMS)
-    ]
+    start = f"At equal ‖ΔW‖_F{expected},"
+    if not one.compared:
+        return (
+            f"{start} nothing is compared, for in none of {layers} layers do the sizes of the "
+            "noise overlap; collect with more levels."
+        )
+    which = f"{layers} layers" if one.compared == layers else f"{one.compared} of {layers} layers"
+    short = int(((one.counts > 0) & (one.counts < pairs)).sum())
+    some = f", {short} of them in only some of {pairs} pairs" if short else ""
+    less, more = (int(signs.sum()) for signs in (one.log_ratio.high < 0, one.log_ratio.low > 0))
+    behind = one.over_layers.networks
+    of = f" in {behind} of {pairs} pairs" if behind < pairs else ""
     return (
-        f"{first} beside {second}: the group with the larger cushion has the smaller response in "
-        f"{' and in '.join(parts)}; a guess would be right in half of them."
+        f"{start} the logits of {first} change {ratio(one.over_layers)} times as much as those of "
+        f"{second}{of}, averaged over {which}{some} (less in {less}, more in {more}), {FAVOURS}: "
+        f"those of {first} have {_weights(found)} times the norm."
     )
 
 
-def _over(over: str, networks: int) -> str:
-    return f", over {networks} seeds" if over == "seeds" and networks > 1 else ""
+def _weights(found: Effect) -> str:
+    """Give the ratio of the norms of the weights, ID entries kept, geometric mean over layers."""
+    means = []
+    for group in found.groups:
+        norms = np.stack([member.network.weight_norm[:, 0] for member in group.members])
+        means.append(np.log(norms[norms > 0]).mean())
+    return f"{np.exp(means[0] - means[1]):.2f}"
+
+
+def _relative(found: Effect, one: ResponseContrast) -> str:
+    """Say how the responses compare at equal parts of the norm, and what the norm alone does."""
+    first, second = found.groups
+    level = found.members[0].network.weight.level[LOWEST]
+    signs = layers_apart(one)
+    parts = []
+    for place, norm in enumerate(NORMS):
+        less, more = int((signs[:, place] < 0).sum()), int((signs[:, place] > 0).sum())
+        parts.append(
+            f"{ratio(at(one.over_layers, place, LOWEST))} times with ID entries {norm} (less in "
+            f"{less} layers, more in {more})"
+        )
+    both = int((signs[:, 0] == signs[:, 1]).sum())
+    sizes = [told for group in (first, second) if (told := _noise_ratio(group))]
+    why = (
+        f"; removing them alone makes the noise of layers with a skip {listed(sizes)} (median)"
+        if sizes
+        else "; no skip counts as a part of a layer here"
+    )
+    return (
+        f"At {percent(level)} of ‖W‖_F the logits of {first.label} change {listed(parts)}; {both} "
+        f"of {len(signs)} layers say the same with both{why}."
+    )
+
+
+def _noise_ratio(group: GroupEffect) -> str:
+    known = np.concatenate(
+        [m.network.noise_ratio[m.cushions.network.with_skip] for m in group.members]
+    )
+    known = known[np.isfinite(known)]
+    return f"{np.median(known):.2f} times as large in {group.label}" if known.size else ""
+
+
+def _error(found: Effect, one: ResponseContrast) -> str:
+    level = found.members[0].network.weight.level[-1]
+    parts = [
+        f"{signed(at(one.error_added, place, -1), 3)} ({norm})" for place, norm in enumerate(NORMS)
+    ]
+    first, second = (group.label for group in found.groups)
+    return (
+        f"At {percent(level)} of ‖W‖_F the error that the noise adds in {first} differs from that "
+        f"in {second} by {listed(parts)}, averaged over layers."
+    )

@@ -11,9 +11,18 @@ from resprobe_analyses.cushions.sentences import size
 from resprobe_analyses.estimates import Estimate
 
 
-def percent(level: float) -> str:
-    """Write a relative norm of noise, as "5 %"."""
-    return f"{100 * level:.3g} %"
+def percent(level: float, digits: int = 3) -> str:
+    """Write a relative norm, as "5 %"."""
+    return f"{100 * level:.{digits}g} %"
+
+
+def change(logarithm: Estimate) -> str:
+    """Write the exponential of a scalar with its interval, as "1.1 [1, 1.3] %"."""
+    value, low, high = (
+        f"{100 * float(np.exp(one)):.2g}"
+        for one in (logarithm.value, logarithm.low, logarithm.high)
+    )
+    return f"{value} [{low}, {high}] %" if np.isfinite(logarithm.low) else f"{value} %"
 
 
 def ratio(logarithm: Estimate) -> str:

@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from resprobe_analyses.statistics.counts import rate_interval
 from resprobe_analyses.studies.full_width import SUBSET, WHOLE
 from resprobe_analyses.studies.images import (
     DIGITS,
@@ -18,11 +21,12 @@ from resprobe_analyses.studies.images import (
     SMOKE_SEEDS,
     Images,
 )
-from resprobe_analyses.studies.simplified_networks import paper_steps
+from resprobe_analyses.studies.simplified_networks import UNTRAINED, paper_steps
 from resprobe_analyses.studies.study import Pilot, Setting
 from resprobe_analyses.sweeps.specification import Arm, Sweep
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import xarray as xr
 
     from resprobe_analyses.sweeps.outcomes import PointOutcome
@@ -158,3 +162,37 @@ def couples_at(data: xr.Dataset, points: Sequence[PointOutcome], depth: int) -> 
         for point in points
         if point.settings[DEPTH] == depth and point.name in place
     }
+
+
+def fallen_note(data: xr.Dataset, points: Sequence[PointOutcome]) -> tuple[str, ...]:
+    """Say how many networks ended at chance, of either kind; they count like all others.
+
+    Args:
+        data: of the analysis.
+        points: whose pairs are told of; nothing is said if none of them is there.
+    """
+    place = {str(name): row for row, name in enumerate(data["network"].values)}
+    names = [point.name for point in points if point.name in place]
+    if not names:
+        return ()
+    told = []
+    # the run of a pair is the residual network, its partner the plain one
+    for kind, variable in (("residual", "train_error"), ("plain", "partner_train_error")):
+        table = data[variable].transpose("network", "epoch").values
+        ends = {name: _last(table[place[name]]) for name in names}
+        fallen = [name for name in names if ends[name] > UNTRAINED]
+        low, high = rate_interval(len(fallen), len(names))
+        which = f" ({', '.join(fallen)})" if fallen else ""
+        told.append(
+            f"{len(fallen)} of {len(names)} {kind} networks{which}, 95 % interval of the rate "
+            f"{float(low):.2f} to {float(high):.2f}"
+        )
+    return (
+        f"At the last epoch networks that err on more than {UNTRAINED:g} of the training images, "
+        f"never having left chance or fallen back to it: {'; '.join(told)}. They are not left out.",
+    )
+
+
+def _last(values: npt.NDArray[np.float64]) -> float:
+    known = values[np.isfinite(values)]
+    return float(known[-1]) if known.size else float("nan")

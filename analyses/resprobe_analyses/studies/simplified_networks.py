@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from resprobe_analyses.statistics.counts import rate_interval
 from resprobe_analyses.studies.by_seed import mean_in_words
 from resprobe_analyses.studies.full_width import SUBSET, WHOLE
 from resprobe_analyses.studies.images import (
@@ -23,6 +24,8 @@ from resprobe_analyses.sweeps.specification import Arm, Collection, Sweep
 
 # A network that errs on more of its training images has learnt next to nothing; chance errs on 0.9.
 UNTRAINED = 0.8
+# What studies add to a contrast that is of such pairs only.
+OF_THOSE = f"; of seeds of which both networks learnt (training error at most {UNTRAINED:g})"
 RATE = "schedule.learning_rate"
 
 
@@ -139,8 +142,9 @@ def learnt(points: Sequence[PointOutcome]) -> list[PointOutcome]:
 
 
 def learnt_note(points: Sequence[PointOutcome]) -> tuple[str, ...]:
-    """Say what the runs came to, and which learnt nothing and have no number."""
+    """Say what the runs came to, how many of an arm learnt nothing, and which have no number."""
     told = []
+    stuck = {point.name for point in points if point.trained} - {p.name for p in learnt(points)}
     for arm in (RESIDUAL, PLAIN):
         own = [point for point in points if point.arm == arm and point.trained]
         figures = [
@@ -148,11 +152,14 @@ def learnt_note(points: Sequence[PointOutcome]) -> tuple[str, ...]:
             for name in ("train_loss", "test_error")
         ]
         told.append(f"A {arm} network: training loss {figures[0]}, test error {figures[1]}.")
-    names = {point.name for point in learnt(points)}
-    stuck = [point.name for point in points if point.trained and point.name not in names]
+        if own:
+            count = sum(point.name in stuck for point in own)
+            low, high = rate_interval(count, len(own))
+            told.append(
+                f"{count} of {len(own)} {arm} networks learnt nothing (training error above "
+                f"{UNTRAINED:g}): 95 % interval of the rate {float(low):.2f} to {float(high):.2f}."
+            )
     if stuck:
-        told.append(
-            f"{len(stuck)} of {len(points)} runs err on more than {UNTRAINED:g} of their training "
-            f"images and have no number: {', '.join(stuck)}."
-        )
+        names = ", ".join(point.name for point in points if point.name in stuck)
+        told.append(f"The verdict is of networks that learnt; no number have: {names}.")
     return tuple(told)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from resprobe_analyses.studies.by_seed import endings, mean_in_words, sample_of
 from resprobe_analyses.studies.criteria import Directional
-from resprobe_analyses.studies.equivalent_pairs import DEPTH, Pilots, couples_at, on_par_scales
+from resprobe_analyses.studies.equivalent_pairs import (
+    DEPTH,
+    Pilots,
+    couples_at,
+    fallen_note,
+    on_par_scales,
+)
 from resprobe_analyses.studies.evidence import Evidence
 from resprobe_analyses.studies.study import Contrast, Pilot, Study
 
@@ -21,12 +28,17 @@ if TYPE_CHECKING:
 
 MATCHED, LAST = "matched-error-difference", "last-error-difference"
 SHOWN = 20  # the depth of Fig. 2
+# Of the loss of a network that knows nothing of ten classes: a plateau at chance, which losses
+# leave and come back to by rounding, is nothing to compare errors on.
+BELOW = 0.9
+DEEPEST = BELOW * math.log(10)
 
 
 def measure(result: Result, points: Sequence[PointOutcome]) -> Evidence:
     """Give the differences of the errors of the pairs of depth 20, one for each seed.
 
-    A pair of which the run diverged has no number.
+    A pair of which the run diverged has no number; one whose two curves have no loss below the
+    untrained one in common has none at matched loss.
 
     Args:
         result: of the analysis `equivalence`.
@@ -35,44 +47,58 @@ def measure(result: Result, points: Sequence[PointOutcome]) -> Evidence:
     data = result.dataset
     own = [point for point in points if point.settings[DEPTH] == SHOWN]
     places = couples_at(data, own, SHOWN)
+    shared = {seed: row for seed, row in places.items() if _lowest(data, row) <= DEEPEST}
     samples = {
-        name: sample_of(own, {seed: float(data[stored].values[row])
-                              for seed, row in places.items()})
-        for name, stored in (
-            (MATCHED, "matched_error_difference"),
-            (LAST, "test_error_difference"),
+        name: sample_of(own, {seed: float(data[stored].values[row]) for seed, row in rows.items()})
+        for name, stored, rows in (
+            (MATCHED, "matched_error_difference", shared),
+            (LAST, "test_error_difference", places),
         )
-    }  # fmt: skip
-    return Evidence(samples=samples, notes=(*_notes(data, places), *endings(own)))
+    }
+    notes = (*_notes(data, places, shared), *fallen_note(data, own), *endings(own))
+    return Evidence(samples=samples, notes=notes)
 
 
-def _notes(data: xr.Dataset, places: dict[int, int]) -> tuple[str, ...]:
+def _lowest(data: xr.Dataset, row: int) -> float:
+    """Give the lowest training loss that both networks of a pair pass, NaN without any."""
+    if "level_loss" not in data:
+        return math.nan
+    levels = data["level_loss"].transpose("couple", "level").values[row]
+    return float(np.min(levels[np.isfinite(levels)], initial=math.inf))
+
+
+def _notes(
+    data: xr.Dataset, places: Mapping[int, int], shared: Mapping[int, int]
+) -> tuple[str, ...]:
     both = (
         "The two networks of a pair start equal and see the same mini-batches, so that nothing but "
         "rounding tells them apart: a difference that stands over seeds would be one of rounding. "
         "The paper shuffles the batches of its 13 plain and 13 residual networks, which adds "
         "chance, but no side."
     )
-    rows = list(places.values())
-    if not rows or "level_loss" not in data:
-        return (both,)
-    side = [str(name) for name in data["side"].values].index(
-        str(data["couple_side"].values[rows[0]])
-    )
-    levels = data["level_loss"].values[side]
-    levels = levels[np.isfinite(levels)]
-    if not levels.size:
-        return (both, "The curves of these networks have no training loss in common.")
-    errors = [
-        mean_in_words(np.nanmean(data[name].values[rows], axis=1))
-        for name in ("residual_error_at_level", "plain_error_at_level")
+    left_out = [
+        str(data["couple_label"].values[row]) for seed, row in places.items() if seed not in shared
     ]
-    return (
-        both,
-        f"Compared at {levels.size} training losses from {levels[0]:.3g} down to {levels[-1]:.3g}, "
-        f"which all these networks pass: the residual ones err on {errors[0]}, the plain ones on "
-        f"{errors[1]} there.",
-    )
+    told = [both]
+    if left_out:
+        told.append(
+            f"{len(left_out)} of {len(places)} pairs have no training loss of at most "
+            f"{DEEPEST:.3g}, {BELOW:g} times the untrained one, in common and no number at matched "
+            f"loss: {', '.join(left_out)}."
+        )
+    rows = list(shared.values())
+    if rows:
+        levels = data["level_loss"].transpose("couple", "level").values[rows]
+        errors = [
+            mean_in_words(np.nanmean(data[name].values[rows], axis=1))
+            for name in ("residual_error_at_level", "plain_error_at_level")
+        ]
+        told.append(
+            f"Each pair is compared at {levels.shape[1]} training losses that both its networks "
+            f"pass, from {np.nanmax(levels):.3g} down to {np.nanmin(levels):.3g} over all pairs: "
+            f"the residual ones err on {errors[0]}, the plain ones on {errors[1]} there."
+        )
+    return tuple(told)
 
 
 PILOTS: Pilots = {"digits": {MATCHED: Pilot(0.00164, 3), LAST: Pilot(0.00416, 3)}}
@@ -93,7 +119,8 @@ STUDY = Study(
         MATCHED,
         "test error of the residual network minus that of its plain partner, each when its "
         "training loss first comes down to a level (interpolated between epochs), the mean over "
-        "20 levels",
+        "20 levels that both pass; pairs whose two curves have no loss in common of at most "
+        f"{DEEPEST:.3g}, {BELOW:g} times the untrained one, are left out and counted",
         "1",
         Directional(-1),
         0.0066,

@@ -12,7 +12,7 @@ from resprobe_analyses.studies.by_seed import endings, sample_of
 from resprobe_analyses.studies.criteria import Directional
 from resprobe_analyses.studies.evidence import Evidence
 from resprobe_analyses.studies.residual_and_plain import PLAIN, RESIDUAL, Pilots
-from resprobe_analyses.studies.simplified_networks import learnt, learnt_note, scales
+from resprobe_analyses.studies.simplified_networks import OF_THOSE, learnt, learnt_note, scales
 from resprobe_analyses.studies.study import Contrast, Pilot, Study
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ STUDY = Study(
     id="YT-F3",
     version=1,
     claim="The layer cushions of simplified residual networks are larger than those of plain ones, "
-    "in nearly all layers.",
+    "in nearly all layers, where both learnt.",
     source="Yu and Tomasi (2019), Identity connections in residual nets improve noise stability, "
     "Sec. 5 and Fig. 3",
     printed={
@@ -129,7 +129,8 @@ STUDY = Study(
     primary=Contrast(
         REMOVED,
         "Cliff's delta over test images of the layer cushions, residual over plain network of the "
-        "same seed, the mean over all layers, ‖A‖_F without the ID entries (the paper's choice)",
+        "same seed, the mean over all layers, ‖A‖_F without the ID entries (the paper's choice)"
+        + OF_THOSE,
         "1",
         Directional(+1),
         _REFERENCE,

@@ -1,4 +1,14 @@
-"""YT-F7: trained residual networks, made plain, keep their largest weights at the ID entries."""
+"""YT-F7: what training leaves the ID entries of residual networks of the mass of large weights.
+
+A share near 1 in residual networks and near 0 in plain ones is there before any training: the
+difference is one of initialisation, and can't come out against the paper. What training decides is
+where the share of the residual networks goes. The paper's goes from 1.00 to 0.76 in 200 epochs.
+
+The primary contrast was the difference of the shares of residual and plain networks after training
+and was changed before any run of the study was judged, but after a pilot of three other seeds on
+the digits, in which the share of the residual networks went from 0.999 to 0.993. The band for the
+mode is the rule that was written first; the same pilot had it at 1.01, outside.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +19,7 @@ import numpy as np
 
 from resprobe_analyses.studies.arms import differences, of_arm, rows_by_arm
 from resprobe_analyses.studies.by_seed import endings, mean_in_words, sample_of
-from resprobe_analyses.studies.criteria import Directional
+from resprobe_analyses.studies.criteria import Band, Directional
 from resprobe_analyses.studies.evidence import Evidence
 from resprobe_analyses.studies.residual_and_plain import PLAIN, RESIDUAL, Pilots
 from resprobe_analyses.studies.simplified_networks import learnt, learnt_note, scales
@@ -24,9 +34,10 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
 
-SHARE, LARGE_SHARE, ABOVE, MODE = "id-share", "large-id-share", "above-0.7", "id-mode"
+SHARE, CHANGE, DIFFERENCE = "id-share", "change-of-the-difference", "id-share-difference"
+LARGE_SHARE, ABOVE, MODE = "large-id-share", "above-0.7", "id-mode"
 BEFORE, AFTER = 0, -1  # states, in the order of their steps
-HIGH = 0.7
+PRINTED = 0.76
 MODE_BINS = 5  # of 0.02: a hundred entries make no mode of a single bin
 
 
@@ -41,8 +52,10 @@ def measure(result: Result, points: Sequence[PointOutcome]) -> Evidence:
     """
     data, rows = result.dataset, rows_by_arm(result.dataset, learnt(points))
     above = _table(data, "above 0.7", AFTER) / _table(data, "ID entries", AFTER)
+    share = _table(data, "ID share", AFTER)
     contrasts = {
-        SHARE: _table(data, "ID share", AFTER),
+        CHANGE: share - _table(data, "ID share", BEFORE),
+        DIFFERENCE: share,
         LARGE_SHARE: _table(data, "large ID share", AFTER),
         ABOVE: above,
     }
@@ -52,7 +65,8 @@ def measure(result: Result, points: Sequence[PointOutcome]) -> Evidence:
     }
     samples = {name: sample_of(points, own) for name, own in values.items()}
     residual = [point for point in points if point.arm == RESIDUAL]
-    samples[MODE] = sample_of(residual, of_arm(_modes(data) - HIGH, rows, RESIDUAL))
+    samples[SHARE] = sample_of(residual, of_arm(share, rows, RESIDUAL))
+    samples[MODE] = sample_of(residual, of_arm(_modes(data), rows, RESIDUAL))
     return Evidence(
         samples=samples, notes=(*_notes(data, rows), *learnt_note(points), *endings(points))
     )
@@ -62,6 +76,18 @@ def _table(data: xr.Dataset, statistic: str, state: int) -> Floats:
     """Give one statistic of the weights of all networks, shape (network,)."""
     chosen = data["weight_table"].sel(statistic=statistic).isel(state=state)
     return np.asarray(chosen.transpose("network").values, dtype=np.float64)
+
+
+def _growth(data: xr.Dataset) -> Floats:
+    """Give by how much the norm of all weights changed, relative, shape (network,).
+
+    By the triangle inequality the weights moved by no less.
+    """
+    norms = [
+        np.hypot(_table(data, "mean", state), _table(data, "standard deviation", state))
+        for state in (BEFORE, AFTER)
+    ]
+    return np.asarray(np.abs(norms[1] / norms[0] - 1))
 
 
 def _modes(data: xr.Dataset) -> Floats:
@@ -96,18 +122,46 @@ def _notes(data: xr.Dataset, rows: Mapping[tuple[str, int], int]) -> tuple[str, 
             f"least 0.25 {figures['large mass', BEFORE]} and {figures['large mass', AFTER]}, the "
             f"first beside the second {figures['ID share', BEFORE]} and "
             f"{figures['ID share', AFTER]}; above 0.7 {figures['above 0.7', BEFORE]} and "
-            f"{figures['above 0.7', AFTER]} weights."
+            f"{figures['above 0.7', AFTER]} weights. The norm of all weights changed by "
+            f"{mean_in_words(list(of_arm(_growth(data), rows, arm).values()))} of itself: they "
+            "moved by that much or more."
         )
+    before, after = (
+        mean_in_words(
+            list(
+                differences(
+                    *(of_arm(_table(data, "ID share", state), rows, arm)
+                      for arm in (RESIDUAL, PLAIN))
+                ).values()
+            )
+        )
+        for state in (BEFORE, AFTER)
+    )  # fmt: skip
+    told.append(
+        f"The share of the ID entries, residual minus plain, is {before} by initialisation alone "
+        f"and {after} after training (printed: 0.84 and 0.66)."
+    )
     return (
         *told,
         "Counts and masses grow with the network and the spread of KWI falls with its width: only "
         "shares are laid beside the printed ones.",
+        CHANGED,
     )
 
 
+CHANGED = (
+    "The primary contrast was the difference of the shares after training, which initialisation "
+    "alone decides, and was changed to the share that training leaves, before any run of the study "
+    "was judged but after a pilot of three other seeds on the digits in which that share went from "
+    "0.999 to 0.993, the weights having moved by 21 to 26 % of their norm, and the mode was at "
+    "1.01: trainings so short are expected to come out against either band."
+)
+
 PILOTS: Pilots = {
     "digits": {
-        SHARE: Pilot(0.00408, 3),
+        SHARE: Pilot(0.00342, 3),
+        CHANGE: Pilot(0.00382, 3),
+        DIFFERENCE: Pilot(0.00408, 3),
         LARGE_SHARE: Pilot(0.0029, 3),
         ABOVE: Pilot(0.00185, 3),
         MODE: Pilot(0.00153, 3),
@@ -117,8 +171,10 @@ PILOTS: Pilots = {
 STUDY = Study(
     id="YT-F7",
     version=1,
-    claim="After training the ID entries still hold most of the mass of large weights of a "
-    "residual network made plain, and little of that of a plain network.",
+    claim="Training takes the mass of the ID entries of a residual network made plain from all of "
+    "the mass of large weights down to about three quarters of it, and leaves them most of it; "
+    "that their share is far above that of a plain network is so by initialisation (+0.93 on the "
+    "digits before any training).",
     source="Yu and Tomasi (2019), Identity connections in residual nets improve noise stability, "
     "Sec. 4, appendix C, Table 3 and Fig. 7",
     printed={
@@ -127,24 +183,44 @@ STUDY = Study(
         "plain weights above 0.7": "1 before, 26 after training",
         "mode of the residual network's ID entries after training": "around 0.9",
     },
-    contradicted_by="A share of the ID entries that is no larger in trained residual networks than "
-    "in trained plain ones of the same seed.",
+    contradicted_by="A share after training of less than one half, or one that is still nearer to "
+    "the 1.00 of the initialisation than to the printed 0.76.",
     measure=measure,
     analysis="equivalence",
     primary=Contrast(
         SHARE,
         "mass of the ID entries beside the mass of all weights of magnitude 0.25 and more, all "
-        "convolutions, after training: residual network made plain minus plain network of the same "
-        "seed",
+        "convolutions, of the residual network made plain after training, of those that learnt",
         "1",
-        Directional(+1),
-        0.33,
-        "half of the printed difference, 0.76 minus 0.10",
+        # from one half, most of the mass, to half way from the printed share to that before
+        # training
+        Band(0.5, 0.88, claimed=PRINTED),
+        PRINTED,
+        "printed, after 200 epochs at depth 32; 1.00 before",
     ),
     secondary=(
         Contrast(
+            CHANGE,
+            "that share after training minus before, residual minus plain network of the same seed",
+            "1",
+            Directional(-1),
+            -0.09,
+            "half of the printed change, from 1.00 minus 0.16 to 0.76 minus 0.10",
+        ),
+        Contrast(
+            DIFFERENCE,
+            "that share after training, residual minus plain network of the same seed; by "
+            "initialisation alone it is +0.93 (digits), which a training as short as that of the "
+            "small scale, in which weights move by about a quarter of their norm, can't undo",
+            "1",
+            Directional(+1),
+            0.33,
+            "half of the printed difference, 0.76 minus 0.10",
+        ),
+        Contrast(
             LARGE_SHARE,
-            "the same with the mass of those ID entries only that are of magnitude 0.25 and more",
+            "the same difference, likewise by initialisation, with the mass of those ID entries "
+            "only that are of magnitude 0.25 and more",
             "1",
             Directional(+1),
             0.33,
@@ -163,13 +239,11 @@ STUDY = Study(
         Contrast(
             MODE,
             "where most ID entries of the residual network lie after training, the mean of those "
-            "in the window of 0.1 that holds the most, minus 0.7, which few plain weights reach",
+            "in the window of 0.1 that holds the most",
             "1",
-            Directional(+1),
-            0.1,
-            "half of the printed 0.9 minus 0.7. A band around 0.9, meant at first, was given up "
-            "before the study was run: a training as short as here leaves the mode where it "
-            "began, at 1.01 in the pilot, which is no less high",
+            Band(0.8, 1.0, claimed=0.9),
+            0.9,
+            "printed, around 0.9",
         ),
     ),
     scales=scales(PILOTS),

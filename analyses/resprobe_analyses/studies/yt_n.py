@@ -27,7 +27,7 @@ from resprobe_analyses.studies.by_seed import endings, mean_in_words, sample_of
 from resprobe_analyses.studies.criteria import Directional
 from resprobe_analyses.studies.evidence import Evidence
 from resprobe_analyses.studies.residual_and_plain import PLAIN, RESIDUAL, Pilots
-from resprobe_analyses.studies.simplified_networks import learnt, learnt_note, scales
+from resprobe_analyses.studies.simplified_networks import OF_THOSE, learnt, learnt_note, scales
 from resprobe_analyses.studies.study import Contrast, Pilot, Study
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ STUDY = Study(
     id="YT-N",
     version=1,
     claim="The same amount of noise on the weights of a layer changes the output of a simplified "
-    "residual network less than that of a plain one.",
+    "residual network less than that of a plain one, where both learnt.",
     source="Yu and Tomasi (2019), Identity connections in residual nets improve noise stability, "
     "Sec. 5",
     printed={"in words": "a smaller effect on the output, because of the large ID entries"},
@@ -176,7 +176,7 @@ STUDY = Study(
         "relative change of the logits under Gaussian noise of equal ‖ΔW‖_F on one layer's weight, "
         "residual over plain network of the same seed; in each layer at the geometric middle of "
         "the sizes that both were measured at, interpolated linearly in logarithms, nothing where "
-        "these do not overlap; the geometric mean over layers, test images and draws",
+        "these do not overlap; the geometric mean over layers, test images and draws" + OF_THOSE,
         "1",
         Directional(-1, "log"),
         0.8,

@@ -10,7 +10,13 @@ import numpy as np
 
 from resprobe_analyses.studies.by_seed import endings, mean_in_words, sample_of
 from resprobe_analyses.studies.criteria import Equivalence
-from resprobe_analyses.studies.equivalent_pairs import DEPTH, Pilots, couples_at, on_par_scales
+from resprobe_analyses.studies.equivalent_pairs import (
+    DEPTH,
+    Pilots,
+    couples_at,
+    fallen_note,
+    on_par_scales,
+)
 from resprobe_analyses.studies.evidence import Evidence
 from resprobe_analyses.studies.study import Contrast, Pilot, Study
 
@@ -47,7 +53,9 @@ def measure(result: Result, points: Sequence[PointOutcome]) -> Evidence:
         ERROR: sample_of(points, _over_depths(data, points, errors)),
         LOSS: sample_of(points, _over_depths(data, points, losses)),
     }
-    return Evidence(samples=samples, notes=(*_notes(data, points), *endings(points)))
+    return Evidence(
+        samples=samples, notes=(*_notes(data, points), *fallen_note(data, points), *endings(points))
+    )
 
 
 def _depths(points: Sequence[PointOutcome]) -> list[int]:
