@@ -255,8 +255,8 @@ def test_layers_without_a_number_in_some_networks_are_counted():
     log_change = found.verdict["findings"]["groups"][0]["weight_noise"]["log_change"]
     assert [counts[0][0] for counts in log_change["networks"]] == [3, 3, 2, 3, 3]
     assert np.isfinite(log_change["value"]).all()
-    assert "net: 1 of 5 layers have no number in some of 3 networks" in found.summary
-    assert "have no number" not in analyze(made[:1]).summary
+    assert "net: 1 of 5 layers has no number in some of 3 networks" in found.summary
+    assert "has no number" not in analyze(made[:1]).summary
 
 
 def test_verdict_and_dataset_can_be_written(five, tmp_path):

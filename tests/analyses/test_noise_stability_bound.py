@@ -153,7 +153,7 @@ def test_an_infinite_factor_makes_the_bound_infinite_in_words_and_figures():
     found = analyze([*map(dead, made[:6]), *made[6:]])  # all plain networks and a residual one
     assert "comes to infinite (kept)" in found.summary
     title = found.figures["bound"].legends[0].get_title().get_text()
-    assert "no bar: infinite" in title
+    assert "no point: infinite" in title
 
 
 def with_margins(given, margins):

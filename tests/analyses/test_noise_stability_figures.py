@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from matplotlib.collections import LineCollection
 from noisy import INPUT_LEVELS, LAYERS, build_noisy, two_noisy_groups
 from resprobe_analyses.noise_stability import analyze
 from resprobe_analyses.noise_stability.bound import FACTORS
+from resprobe_analyses.noise_stability.drawing import short_layers, stage_labels
 
 
 @pytest.fixture(scope="module")
@@ -79,28 +81,76 @@ def test_the_prediction_has_a_point_for_each_layer_marked_by_its_stage(five):
             assert title.startswith("res" if row == 0 else "plain")
             assert "over all layers" in title
             assert "within stages" not in title  # two layers rank nothing
-    assert texts(five.figures["prediction"]) == ["stage 1", "stage 2", "in no block"]
+    assert texts(five.figures["prediction"]) == ["stage1", "stage2", "in no block"]
 
 
 def test_the_factors_stand_beside_the_bound_and_the_gap(five):
-    (axes,) = five.figures["bound"].axes
-    assert [tick.get_text().replace("\n", " ") for tick in axes.get_xticklabels()] == [
-        *FACTORS, "bound", "measured gap",
-    ]  # fmt: skip
-    heights = np.array([patch.get_height() for patch in axes.patches]).reshape(4, 8)
-    np.testing.assert_allclose(heights[:, :6].sum(axis=1), heights[:, 6])
-    np.testing.assert_allclose(heights[:2, 7], np.log10(0.2))
-    np.testing.assert_allclose(heights[2:, 7], np.log10(0.25))
-    kept = np.log10(five.dataset["bound_value"].values[:5, 0]).mean()
-    assert heights[0, 6] == pytest.approx(kept)
-    assert len({patch.get_hatch() for patch in axes.patches[::8]}) == 3  # kept bars are filled
-    assert len(texts(five.figures["bound"])) == 4
-    assert "no bar" not in told(five.figures["bound"])
+    left, right = five.figures["bound"].axes
+    ticks = [tick.get_text().replace("\n", " ") for tick in left.get_xticklabels()]
+    assert ticks == list(FACTORS)
+    assert left.get_ylabel() == r"$\log_{10}$ of the factor"
+    assert right.get_yscale() == "log"
+    assert "log scale" in right.get_ylabel()
+    bounds = five.dataset["bound_value"].values
+    for marker, members, gap in (("o", slice(0, 5), 0.2), ("s", slice(5, 10), 0.25)):
+        expected = 10 ** np.log10(bounds[members]).mean(axis=0)
+        factors = lines(left, marker)  # kept, removed
+        np.testing.assert_allclose([10 ** one.sum() for one in factors], expected)
+        kept, removed, measured = (float(one[0]) for one in lines(right, marker))
+        np.testing.assert_allclose([kept, removed], expected)
+        assert measured == pytest.approx(gap)  # once for both norms
+    low, high = right.get_ylim()
+    assert low < min(0.2, bounds.min()) < max(1, bounds.max()) < high
+    assert 1.0 in [one.get_ydata()[0] for one in right.lines if one.get_marker() == "None"]
+    assert texts(five.figures["bound"]) == ["res", "plain"]
+    assert "no point" not in told(five.figures["bound"])
 
 
-def test_a_gap_that_is_not_above_0_has_no_bar_and_this_is_said():
+def test_an_interval_of_the_gap_that_holds_0_is_drawn_down_to_the_axis():
+    made = [build_noisy(seed=s, train_error=0.1 * s, test_error=0.3) for s in range(5)]
+    right = analyze(made).figures["bound"].axes[1]
+    ends = [path.vertices[:, 1] for bars in right.collections for path in bars.get_paths()]
+    low, high = right.get_ylim()
+    (gap,) = (end for end in ends if 0 < end[0] < low)
+    assert 0.1 < gap[1] < high
+
+
+def test_a_gap_that_is_not_above_0_has_no_point_and_this_is_said():
     found = analyze([build_noisy(train_error=0.3, test_error=0.2)])
+    assert len(lines(found.figures["bound"].axes[1], "o")) == 2
     assert "a gap that is unknown or not above 0" in told(found.figures["bound"])
+
+
+def test_no_line_joins_layers(five):
+    joined = [one for axes in five.figures["response"].axes for one in axes.lines]
+    assert {one.get_linestyle() for one in joined if len(one.get_ydata()) > 2} == {"None"}
+
+
+def named(layers, blocks, stage):
+    """A group of one network as far as names go."""
+    network = SimpleNamespace(layers=layers, blocks=blocks, stage=np.array(stage))
+    return SimpleNamespace(members=[SimpleNamespace(network=network)])
+
+
+def test_a_layer_is_named_by_its_block_where_it_is_alone_in_it():
+    layers = ("stem.conv", "stage1.0.a", "stage1.0.b", "stage2.0.branch", "linear")
+    blocks = ("", "stage1.0", "stage1.0", "stage2.0", "")
+    assert short_layers(named(layers, blocks, [-1, 0, 0, 1, -1])) == [
+        "stem.conv", "stage1.0.a", "stage1.0.b", "stage2.0", "linear",
+    ]  # fmt: skip
+
+
+def test_a_stage_is_named_as_its_blocks_are_and_by_its_number_where_they_do_not_tell():
+    blocks = ("stage1.0", "stage1.1", "stage2.0", "")
+    group = named(blocks, blocks, [0, 0, 1, -1])
+    assert stage_labels([group, group]) == {0: "stage1", 1: "stage2"}
+    blocks = ("layers.0", "layers.1", "layers.2")
+    assert stage_labels([named(blocks, blocks, [0, 0, 1])]) == {
+        0: "stage 0 (layers.0–layers.1)", 1: "stage 1 (layers.2)",
+    }  # fmt: skip
+    assert stage_labels([named(("first", "last"), ("first", "last"), [0, 0])]) == {
+        0: "stage 0 (first–last)"
+    }
 
 
 def test_the_response_to_the_input_is_drawn_against_its_level(five):
@@ -118,7 +168,7 @@ def test_a_group_without_noise_of_the_input_is_left_out_of_its_figure():
     families = ("norms", "interlayer-cushion")
     found = analyze([build_noisy("a"), build_noisy("b", group="h", families=families)])
     assert texts(found.figures["input"]) == ["a"]
-    assert texts(found.figures["bound"]) == ["a, ID entries kept", "a, ID entries removed"]
+    assert texts(found.figures["bound"]) == ["a"]
 
 
 def test_many_layers_are_counted_and_not_named():

@@ -13,6 +13,7 @@ from noisy import (
     two_noisy_groups,
 )
 from resprobe_analyses.noise_stability import analyze
+from resprobe_analyses.noise_stability.words import counted
 
 
 @pytest.fixture(scope="module")
@@ -125,16 +126,82 @@ def test_without_batch_norm_no_mode_is_told_and_with_it_the_artefact_is():
     assert "artefact" not in seeing.summary
 
 
-def test_networks_that_have_not_learned_are_named_and_flagged():
-    made = build_noisy("bad")
+def erring(label, wrong, **options):
+    """A network that errs on so many of its 40 images, of which chance gets 4 right."""
+    made = build_noisy(label, **options)
     noise = made.families["weight-noise"].copy(deep=True)
-    noise["correct"][:] = np.arange(40) < 20
-    bad = replace(made, families={**made.families, "weight-noise": noise})
+    noise["correct"][:] = np.arange(40) >= wrong
+    return replace(made, families={**made.families, "weight-noise": noise})
+
+
+def test_networks_that_have_learnt_little_are_named_and_flagged():
+    bad = erring("bad", 20)
     found = analyze([bad, build_noisy("good", seed=1)])
     assert found.dataset["interpretable"].values.tolist() == [0, 1]
-    assert found.summary.startswith("bad (error 0.50) errs on more than half as many images as")
-    assert "is not about trained ones only" in found.summary
+    start = "bad (error 0.50) has learnt little (chance 0.90, on 40 test images): "
+    assert found.summary.startswith(start + "what is said below of a group with such")
     alone = analyze([bad]).summary
-    assert "nothing below is about a trained network" in alone
+    assert alone.startswith(start + "what follows is of a hardly trained network.")
     assert "adds most error" not in alone
-    assert "than half" not in analyze([made]).summary
+    fine = analyze([build_noisy("bad")]).summary
+    assert "learnt little" not in fine
+    assert "at chance" not in fine
+
+
+def test_a_network_at_chance_is_said_to_be_no_trained_one():
+    found = analyze([erring("bad", 36)]).summary
+    start = "bad is at chance (error 0.90): nothing below is about a trained network."
+    assert found.splitlines()[0] == start
+    assert "learnt little" not in found
+
+
+def test_a_network_is_at_chance_where_the_interval_of_its_error_reaches_it():
+    """Of 40 images, 31 wrong have [0.615, 0.892] and 32 [0.644, 0.909], Clopper-Pearson."""
+    below, within = (analyze([erring("bad", wrong)]).summary for wrong in (31, 32))
+    assert "has learnt little" in below
+    assert "at chance" in within.splitlines()[0]
+
+
+def test_several_networks_of_a_group_are_told_of_by_their_range():
+    residual = [erring(f"r{s}", 20 + s, group="res", seed=s) for s in range(3)]
+    plain = [erring("p0", 36, group="plain", seed=0, residual=False)]
+    plain += [build_noisy(f"p{s}", group="plain", seed=s, residual=False) for s in (1, 2)]
+    first, second = analyze([*residual, *plain]).summary.splitlines()[:2]
+    assert first.startswith("p0 is at chance (error 0.90): what is said below of a group with")
+    assert second.startswith("r (3 networks, errors 0.50 to 0.55) have learnt little")
+
+
+@pytest.mark.parametrize(
+    ("errors", "says"),
+    [
+        ((0.4, 0.2), "res, which answers less, does not err less but more"),
+        ((0.2, 0.4), "res, which answers less, errs less too"),
+        ((0.3, 0.3), "which do not differ"),
+    ],
+)
+def test_whether_the_group_that_answers_less_errs_less_is_said(errors, says):
+    inputs = two_answering(lambda size: 0.1 * size, lambda size: size)
+    for given, error in zip(inputs, errors, strict=True):
+        given.checkpoint["metrics"]["test_error"] = error
+    found = analyze(inputs)
+    assert found.verdict["outcome"] == "less in every reading"
+    assert says in found.summary.splitlines()[0]
+
+
+def test_errors_that_the_seeds_do_not_tell_apart_are_not_ranked():
+    inputs = two_noisy_groups(5)
+    for given in inputs[:5]:
+        given.checkpoint["metrics"]["test_error"] += 0.1 * (given.seed - 1.9)
+    first = analyze(inputs).summary.splitlines()[0]
+    assert "which are not told apart over the seeds" in first
+
+
+def test_where_the_readings_disagree_errors_are_no_evidence_for_one():
+    inputs = two_answering(lambda size: 3 * size, lambda size: size, larger=0.2)
+    inputs[0].checkpoint["metrics"]["test_error"] = 0.1
+    first = analyze(inputs).summary.splitlines()[0]
+    assert "res errs less, and whether it answers less depends on the reading" in first
+
+
+def test_one_layer_is_no_layers():
+    assert [counted(n, "layer") for n in (0, 1, 2)] == ["0 layers", "1 layer", "2 layers"]

@@ -13,6 +13,8 @@ from matplotlib.ticker import MaxNLocator
 
 from resprobe_analyses import style, wording
 from resprobe_analyses.noise_stability.effects import Effect, GroupEffect
+from resprobe_analyses.noise_stability.networks import OUTSIDE
+from resprobe_analyses.stage_names import first_to_last, stage_name
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,10 +46,48 @@ def mark(look: style.Look, label: str, *, line: bool = True) -> Line2D:
     )
 
 
+def short_layers(group: GroupEffect) -> list[str]:
+    """Name each layer by its block where it is the only one in it, else in full."""
+    net = group.members[0].network
+    return [
+        block if block and net.blocks.count(block) == 1 else layer
+        for layer, block in zip(net.layers, net.blocks, strict=True)
+    ]
+
+
+def stage_labels(groups: Sequence[GroupEffect]) -> dict[int, str]:
+    """Name the stages as their blocks are, as "stage1" for `stage1.0` to `stage1.5`.
+
+    Returns:
+        Number to name; with the number and the blocks where their names do not tell the stage.
+    """
+    blocks: dict[int, list[list[str]]] = {}
+    for group in groups:
+        net = group.members[0].network
+        for stage in sorted(set(net.stage.tolist()) - {OUTSIDE}):
+            own = zip(net.blocks, net.stage, strict=True)
+            names = list(dict.fromkeys(block for block, one in own if one == stage))
+            blocks.setdefault(stage, []).append(names)
+    outer = {
+        stage: {name.rpartition(".")[0] for names in each for name in names}
+        for stage, each in blocks.items()
+    }
+    labels = {}
+    for stage, each in sorted(blocks.items()):
+        shared = any(outer[stage] & own for other, own in outer.items() if other != stage)
+        (first, *more) = outer[stage]
+        labels[stage] = (
+            first
+            if first and not more and not shared
+            else stage_name(stage, [first_to_last(names) for names in each])
+        )
+    return labels
+
+
 def name_layers(axes: Axes, groups: Sequence[GroupEffect]) -> None:
     """Name the layers on the horizontal axis where all groups have the same and there is room."""
-    names = groups[0].members[0].network.layers
-    each = [group.members[0].network.layers for group in groups]
+    each = [short_layers(group) for group in groups]
+    names = each[0]
     axes.set_xlim(-0.7, max(map(len, each)) - 0.3)
     if all(one == names for one in each) and len(names) <= MOST_NAMED:
         axes.set_xticks(range(len(names)), names, rotation=60, ha="right", rotation_mode="anchor")

@@ -12,7 +12,7 @@ from resprobe_analyses import style
 from resprobe_analyses.noise_stability import drawing
 from resprobe_analyses.noise_stability.effects import Effect, GroupEffect
 from resprobe_analyses.noise_stability.known import mean_of_known
-from resprobe_analyses.noise_stability.networks import NORMS, OUTSIDE
+from resprobe_analyses.noise_stability.networks import NORMS, OUTSIDE, Integers
 from resprobe_analyses.noise_stability.predictions import (
     FEWEST_LAYERS,
     LOWEST,
@@ -41,13 +41,14 @@ def prediction_figure(found: Effect) -> Figure:
         figure = Figure(figsize=(width, 1.9 + 3.1 * rows), layout="constrained")
         grid = figure.subplots(rows, len(NORMS), sharex="col", sharey=True, squeeze=False)
         means = [_means(group) for group in found.groups]
-        stages: dict[int, None] = {}
+        stages = drawing.stage_labels(found.groups)
+        outside = False
         for row, (group, (cushion, response)) in enumerate(zip(found.groups, means, strict=True)):
             stage = group.members[0].network.stage
-            stages |= dict.fromkeys(int(one) for one in stage)
+            outside |= OUTSIDE in stage
             for place, norm in enumerate(NORMS):
                 axes = grid[row, place]
-                _points(axes, cushion[:, place], response[:, place], stage)
+                _points(axes, cushion[:, place], response[:, place], stage, list(stages))
                 axes.set_title(_told(group, norm), fontsize=8.5, loc="left")
         level = found.members[0].network.weight.level
         for axes in grid[:, 0]:
@@ -64,7 +65,7 @@ def prediction_figure(found: Effect) -> Figure:
                 f"median layer cushion, {drawing.ID_ENTRIES[norm]} (log scale)"
             )
         told = "ρ: rank correlation; −1: the larger the cushion, the smaller the response"
-        style.legend_below(figure, _handles(sorted(stages)), told)
+        style.legend_below(figure, _handles(stages, outside), told)
         what = "What cushions tell of the response, layer by layer"
         figure.suptitle(drawing.title(found, what, width, found.images))
     return figure
@@ -78,8 +79,10 @@ def _means(group: GroupEffect) -> tuple[drawing.Floats, drawing.Floats]:
     return np.exp(cushion), np.exp(response)
 
 
-def _points(axes: Axes, x: drawing.Floats, y: drawing.Floats, stage: np.ndarray) -> None:
-    for number, one in enumerate(sorted(set(stage.tolist()) - {OUTSIDE})):
+def _points(
+    axes: Axes, x: drawing.Floats, y: drawing.Floats, stage: Integers, stages: list[int]
+) -> None:
+    for number, one in enumerate(stages):
         own, look = stage == one, style.look(number)
         axes.plot(
             x[own],
@@ -94,13 +97,13 @@ def _points(axes: Axes, x: drawing.Floats, y: drawing.Floats, stage: np.ndarray)
     axes.plot(x[own], y[own], color="0.3", linestyle="none", marker=OUTSIDE_MARK, markersize=5)
 
 
-def _handles(stages: list[int]) -> list[Artist]:
+def _handles(stages: dict[int, str], outside: bool) -> list[Artist]:
     handles: list[Artist] = []
-    for number, stage in enumerate(one for one in stages if one != OUTSIDE):
-        handle = drawing.mark(style.look(number), f"stage {stage}", line=False)
+    for number, label in enumerate(stages.values()):
+        handle = drawing.mark(style.look(number), label, line=False)
         handle.set_markerfacecolor("white" if number % 2 else style.look(number).colour)
         handles.append(handle)
-    if OUTSIDE in stages:
+    if outside:
         handles.append(
             Line2D([], [], color="0.3", linestyle="none", marker=OUTSIDE_MARK, label="in no block")
         )
@@ -114,4 +117,4 @@ def _told(group: GroupEffect, norm: str) -> str:
         layers = group.members[0].prediction.layers[scope][norm].items
         if layers >= FEWEST_LAYERS:
             told.append(f"{signed(group.over_layers[scope][norm])} {where}")
-    return f"{group.label}\n" + (f"$\\rho$ {', '.join(told)}" if told else TOO_FEW)
+    return f"{group.label}\n" + ("\n".join(f"$\\rho$ {one}" for one in told) or TOO_FEW)

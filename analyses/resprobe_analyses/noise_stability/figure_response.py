@@ -43,7 +43,7 @@ def response_figure(found: Effect) -> Figure:
         drawn = []
         for number, group in enumerate(found.groups):
             look = style.look(number)
-            handles.append(drawing.mark(look, group.label))
+            handles.append(drawing.mark(look, group.label, line=False))
             shift = 0.16 * (number - (len(found.groups) - 1) / 2)
             for place in range(len(NORMS)):
                 one, two = group.weight.log_change, group.weight.error_added
@@ -122,9 +122,9 @@ def input_figure(found: Effect) -> Figure:
 
 
 def _series(axes: Axes, values: list[drawing.Floats], look: style.Look, shift: float) -> None:
-    """Draw values with their bounds by layer."""
+    """Draw values with their bounds by layer; no line joins layers, which are no scale."""
     places = np.arange(len(values[0]), dtype=np.float64) + shift
-    _line(axes, places, values, look)
+    _line(axes, places, values, style.Look(look.colour, "none", look.marker))
 
 
 def _line(axes: Axes, x: drawing.Floats, values: list[drawing.Floats], look: style.Look) -> None:

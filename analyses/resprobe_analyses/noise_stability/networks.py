@@ -29,6 +29,7 @@ from resprobe_analyses.reading import (
     shared_samples,
     values,
 )
+from resprobe_analyses.statistics import rate_interval
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -69,8 +70,9 @@ class Network:
         seed: of its training, None where unknown.
         residual: whether any block has a skip.
         layers: names of its layers, in the order of execution.
-        stage: of the block that each layer runs in, `OUTSIDE` for none, shape (layer,).
-        within: whether that block keeps its shape, shape (layer,).
+        blocks: the block that each layer runs in, "" for none or where that is not known.
+        stage: of that block, `OUTSIDE` for none, shape (layer,).
+        within: whether the block keeps its shape, shape (layer,).
         weight: response to noise of one layer's weight, axes (image, layer, norm, level).
         input: response to noise of the input, axes (image, level); None where not collected.
         cushion: layer cushions of the same images, shape (image, layer, norm).
@@ -84,6 +86,7 @@ class Network:
     seed: int | None
     residual: bool
     layers: tuple[str, ...]
+    blocks: tuple[str, ...]
     stage: Integers
     within: Flags
     weight: Response
@@ -100,6 +103,13 @@ class Network:
         kept, removed = self.weight_norm.T
         empty = np.full_like(kept, np.nan)
         return np.asarray(np.divide(removed, kept, out=empty, where=kept > 0))
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the 95 % interval of its error, over the images, reaches that of chance."""
+        images = len(self.cushion)
+        _, high = rate_interval(round(self.error * images), images)
+        return bool(high >= self.chance_error)
 
     @property
     def interpretable(self) -> bool:
@@ -196,6 +206,9 @@ def _read(given: Input, label: str, images: Integers, noisy: xr.Dataset | None) 
         seed=given.seed,
         residual=_residual(cushions),
         layers=layers,
+        blocks=tuple(str(name) for name in cushions["layer_block"].values)
+        if "layer_block" in cushions
+        else ("",) * len(layers),
         stage=stage,
         within=within,
         weight=_response(

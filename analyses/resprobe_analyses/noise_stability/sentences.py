@@ -15,6 +15,7 @@ from resprobe_analyses.noise_stability.responses import ResponseContrast
 from resprobe_analyses.noise_stability.sentences_bound import bounds
 from resprobe_analyses.noise_stability.sentences_cushions import predictions
 from resprobe_analyses.noise_stability.sentences_groups import side_by_side
+from resprobe_analyses.noise_stability.sentences_learning import untrained
 from resprobe_analyses.noise_stability.sentences_modes import modes
 from resprobe_analyses.noise_stability.words import (
     at,
@@ -44,31 +45,12 @@ def summary(found: Effect) -> str:
     Returns:
         The sentences.
     """
-    lines = [*_untrained(found), *side_by_side(found)]
+    lines = [*untrained(found), *side_by_side(found)]
     if found.contrast is None:
         group = found.groups[0]
         lines += [_response(found, group), *_slopes(group)]
     lines += [*_left_out(found), REMOVED, *predictions(found), *_input(found)]
     return "\n".join([*lines, *bounds(found), *modes(found), *_absent(found)])
-
-
-def _untrained(found: Effect) -> list[str]:
-    """Name the networks that have learned too little for their response to say much."""
-    names = [member.network for member in found.members if not member.network.interpretable]
-    if not names:
-        return []
-    told = listed([f"{net.label} (error {net.error:.2f})" for net in names])
-    chance = f"chance {names[0].chance_error:.2f}"
-    whole = len(names) == len(found.members)
-    return [
-        f"{told} {'err' if len(names) > 1 else 'errs'} on more than half as many images as chance "
-        f"({chance}): "
-        + (
-            "nothing below is about a trained network."
-            if whole
-            else "what is said below of a group with such networks is not about trained ones only."
-        )
-    ]
 
 
 def _response(found: Effect, group: GroupEffect) -> str:
@@ -123,7 +105,8 @@ def _left_out(found: Effect) -> list[str]:
         short = int((group.weight.counts[..., LOWEST] < count).any(axis=-1).sum())
         if short:
             lines.append(
-                f"{group.label}: {short} of {len(group.weight.counts)} layers have no number in "
+                f"{group.label}: {short} of {len(group.weight.counts)} layers "
+                f"{'has' if short == 1 else 'have'} no number in "
                 f"some of {count} networks, whose logits the noise leaves as they are or makes no "
                 "number; means are over the others."
                 if count > 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from resprobe_analyses.noise_stability.effects import Effect, GroupEffect
+from resprobe_analyses.estimates import Estimate
+from resprobe_analyses.noise_stability.effects import Effect, GroupEffect, NetworkEffect
 from resprobe_analyses.noise_stability.equal_noise import EqualNoise
 from resprobe_analyses.noise_stability.findings import (
     DEPENDS,
@@ -13,10 +14,19 @@ from resprobe_analyses.noise_stability.findings import (
     layers_apart,
     outcome,
 )
+from resprobe_analyses.noise_stability.known import over_trainings
 from resprobe_analyses.noise_stability.networks import NORMS
 from resprobe_analyses.noise_stability.predictions import LOWEST
 from resprobe_analyses.noise_stability.responses import ResponseContrast
-from resprobe_analyses.noise_stability.words import at, basis, listed, percent, ratio, signed
+from resprobe_analyses.noise_stability.words import (
+    at,
+    basis,
+    counted,
+    listed,
+    percent,
+    ratio,
+    signed,
+)
 
 FAVOURS = "which favours the larger weights"
 
@@ -67,8 +77,45 @@ def _claim(found: Effect, one: ResponseContrast) -> str:
     over = basis(at(one.over_layers, 0, LOWEST), found.images, "pair")
     return (
         f"{paper}{says}; test errors are {errors[0]:.3f} in {first} and {errors[1]:.3f} in "
-        f"{second} (intervals here and below: {over})."
+        f"{second}{_whose_error(found)} (intervals here and below: {over})."
     )
+
+
+def _whose_error(found: Effect) -> str:
+    """Say whether the group that answers less errs less; nothing where none answers less."""
+    told = answers(found)
+    sides = {
+        group.label: answer for group, answer in zip(found.groups, ("less", "more"), strict=True)
+    }
+    calm = [label for label, answer in sides.items() if answer in told.values()]
+    if not calm:
+        return ""
+    difference = _error_difference(found)
+    interval = np.isfinite(difference.low)
+    apart = difference.direction if interval else np.sign(round(float(difference.value), 3))
+    if not apart:
+        return f", which {'are not told apart over the seeds' if interval else 'do not differ'}"
+    better = list(sides)[0 if apart < 0 else 1]
+    if len(calm) == len(sides):
+        return f": {better} errs less, and whether it answers less depends on the reading"
+    if better == calm[0]:
+        return f": {better}, which answers less{_in_part(told)}, errs less too"
+    return f": {calm[0]}, which answers less{_in_part(told)}, does not err less but more"
+
+
+def _in_part(told: dict[str, str | None]) -> str:
+    """Say in which readings one group answers less, where others do not tell the two apart."""
+    apart = [reading for reading, answer in told.items() if answer in ("less", "more")]
+    known = [reading for reading, answer in told.items() if answer is not None]
+    return "" if len(apart) == len(known) else f" {listed([_where(one) for one in apart])} only"
+
+
+def _error_difference(found: Effect) -> Estimate:
+    """Average the test error of the first group minus that of the second, pair by pair."""
+    assert found.contrast is not None
+    errors = {member.network.label: _error_of(member) for member in found.members}
+    pairs = np.array([errors[one] - errors[two] for one, two in found.contrast.labels])
+    return over_trainings(pairs, seeds=found.contrast.paired)
 
 
 def _where(reading: str) -> str:
@@ -77,10 +124,12 @@ def _where(reading: str) -> str:
 
 def _test_error(group: GroupEffect) -> float:
     """Give the mean error on all test images, on the images at hand where that is not known."""
-    known = [member.metric("test_error") for member in group.members]
-    if not np.isfinite(known).all():
-        known = [member.network.error for member in group.members]
-    return float(np.mean(known))
+    return float(np.mean([_error_of(member) for member in group.members]))
+
+
+def _error_of(member: NetworkEffect) -> float:
+    known = member.metric("test_error")
+    return known if np.isfinite(known) else member.network.error
 
 
 def _residual_beside_plain(found: Effect) -> bool:
@@ -99,10 +148,12 @@ def _at_equal_noise(found: Effect, one: EqualNoise) -> str:
     start = f"At equal ‖ΔW‖_F{expected},"
     if not one.compared:
         return (
-            f"{start} nothing is compared, for in none of {layers} layers do the sizes of the "
-            "noise overlap; collect with more levels."
+            f"{start} nothing is compared, for in none of {counted(layers, 'layer')} do the sizes "
+            "of the noise overlap; collect with more levels."
         )
-    which = f"{layers} layers" if one.compared == layers else f"{one.compared} of {layers} layers"
+    which = counted(layers, "layer")
+    if one.compared < layers:
+        which = f"{one.compared} of {which}"
     short = int(((one.counts > 0) & (one.counts < pairs)).sum())
     some = f", {short} of them in only some of {pairs} pairs" if short else ""
     less, more = (int(signs.sum()) for signs in (one.log_ratio.high < 0, one.log_ratio.low > 0))
@@ -134,7 +185,7 @@ def _relative(found: Effect, one: ResponseContrast) -> str:
         less, more = int((signs[:, place] < 0).sum()), int((signs[:, place] > 0).sum())
         parts.append(
             f"{ratio(at(one.over_layers, place, LOWEST))} times with ID entries {norm} (less in "
-            f"{less} layers, more in {more})"
+            f"{counted(less, 'layer')}, more in {more})"
         )
     both = int((signs[:, 0] == signs[:, 1]).sum())
     sizes = [told for group in (first, second) if (told := _noise_ratio(group))]
@@ -145,7 +196,8 @@ def _relative(found: Effect, one: ResponseContrast) -> str:
     )
     return (
         f"At {percent(level)} of ‖W‖_F the logits of {first.label} change {listed(parts)}; {both} "
-        f"of {len(signs)} layers say the same with both{why}."
+        f"of {counted(len(signs), 'layer')} {'says' if both == 1 else 'say'} the same with both"
+        f"{why}."
     )
 
 

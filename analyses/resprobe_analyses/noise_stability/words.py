@@ -16,6 +16,11 @@ def percent(level: float, digits: int = 3) -> str:
     return f"{100 * level:.{digits}g} %"
 
 
+def counted(count: int, what: str) -> str:
+    """Write how many, as "1 layer" or "2 layers"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def change(logarithm: Estimate) -> str:
     """Write the exponential of a scalar with its interval, as "1.1 [1, 1.3] %"."""
     value, low, high = (
