@@ -343,3 +343,11 @@ def test_a_study_is_attempted_from_even_odds_on():
     assert not attempted(0.499)
     assert not attempted(float("nan"))
     assert not_attempted("power 0.2").outcome == NOT_ATTEMPTED
+
+
+def test_a_mean_of_equal_numbers_has_no_interval_in_words():
+    from resprobe_analyses.studies.by_seed import mean_in_words
+
+    assert mean_in_words([312.0] * 5) == "312 (each of 5 seeds)"
+    assert mean_in_words([1.0, 2.0, 3.0, 4.0, 5.0]) == "3 [1.04, 4.96] (5 seeds)"
+    assert mean_in_words([2.0]) == "2 (1 seeds, no interval)"

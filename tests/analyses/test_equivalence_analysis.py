@@ -41,6 +41,14 @@ def of(dataset, name, network):
     return dataset[name].sel(network=network).values
 
 
+def with_values(given, path, name, values):
+    """The input with other values of one variable."""
+    tree = given.tree.copy(deep=True)
+    data = tree[path].to_dataset(inherit=False)
+    tree[path].dataset = data.assign({name: (data[name].dims, np.asarray(values))})
+    return replace(given, tree=tree)
+
+
 def test_distances_are_told_in_units_of_rounding(pairs):
     for network in ("pair-seed3", "single-seed3"):
         for name in ("output", "gradient"):
@@ -50,7 +58,10 @@ def test_distances_are_told_in_units_of_rounding(pairs):
         assert of(pairs.dataset, "rounding_multiple", network) == pytest.approx(10 + 0.5 * 49)
         for name, scale in PAIR_SCALES.items():
             assert (of(pairs.dataset, f"{name}_scale", network) == scale).all()
-    assert "the outputs differ by 10 and the gradients by 10 units of rounding" in pairs.summary
+    assert (
+        "the outputs differ by 10 units of rounding and the gradients by 10 units of rounding"
+        in pairs.summary
+    )
     assert "after 50 steps in lockstep the weights differ by 34 units of rounding" in pairs.summary
 
 
@@ -80,8 +91,8 @@ def test_equal_losses_are_counted_and_left_out_of_the_line(pairs):
     assert not np.isinf(logarithm).any()
     assert np.isnan(of(pairs.dataset, "log10_loss_distance", "pair-seed1")).sum() == 3
     assert (
-        "at 10 of 1,000 steps it is exactly 0; at 5 of 1,000 steps it is not finite, which the "
-        "line leaves out and so starts too high" in pairs.summary
+        "the 10 of 1,000 steps at which the losses are equal are left out, so small differences "
+        "count too little; 5 of 1,000 steps, not finite, are left out." in pairs.summary
     )
 
 
@@ -94,6 +105,33 @@ def test_zeros_do_not_move_the_line(start, slope, zeros):
     assert found.slope == pytest.approx(slope, abs=1e-9)
     assert found.start == pytest.approx(start, abs=1e-9)
     assert found.zeros == len(zeros)
+
+
+def test_a_large_distance_is_told_beside_the_largest_number():
+    far = analyze([build_pair(control=True, grows=1e13)])
+    relative = (10 + 49e13) * 2.0**-53
+    assert f"the weights differ by {100 * relative:.3g} % of the largest" in far.summary
+    assert "the gradients by 10 units of rounding" in far.summary
+    near = analyze([build_pair(multiple=1.0)])
+    assert "the outputs differ by 1 unit of rounding" in near.summary
+
+
+def test_the_line_comes_with_its_farthest_point_and_with_saturation():
+    step = np.arange(1, 201)
+    rise = np.minimum(-14 + 0.1 * step, -2.0) + 0.2 * (-1.0) ** step
+    found = divergence(step, 10.0**rise)
+    slope, start = np.polyfit(step - 1, rise, 1)
+    assert found.farthest == pytest.approx(np.abs(rise - start - slope * (step - 1)).max())
+    quarter = stats.linregress(step[-50:], rise[-50:])
+    assert found.late == pytest.approx(quarter.slope, abs=1e-12)
+    assert found.late_error == pytest.approx(quarter.stderr)
+    assert np.isnan(divergence(step[:11], 10.0 ** rise[:11]).late)
+    for losses, saturated in ((rise, True), (-14 + 0.05 * step + 0.2 * (-1.0) ** step, False)):
+        given = with_values(build_pair(), "training/pair", "pair_loss_distance", 10.0**losses)
+        told = analyze([given]).summary
+        assert ("The difference saturates: in the last quarter" in told) == saturated
+        farthest = divergence(step, 10.0**losses).farthest
+        assert f"no point farther than {farthest:.2g} powers of ten from its line" in told
 
 
 @pytest.mark.filterwarnings("error")
@@ -129,7 +167,12 @@ def test_controls_are_told_apart_and_laid_beside_the_pairs_of_their_seeds(pairs)
 
 def test_a_control_alone_and_one_beside_pairs_that_never_part_have_no_ratio():
     alone = analyze([build_pair(control=True)])
-    assert "a negative control without the equivalent pairs" in alone.summary
+    assert "pairs of its recipe and seeds beside it; give those as well" in alone.summary
+    other = build_pair("control", control=True, weight_decay=0.5, batch_size=7)
+    apart = analyze([build_pair(), build_pair("near", batch_size=7), other]).summary
+    assert "beside it: the recipe of near differs in train.weight_decay." in apart
+    seed = build_pair("control", control=True, seed=3)
+    assert "beside it: pair shares the recipe, but no seed" in analyze([build_pair(), seed]).summary
     control = build_pair("control", control=True)
     beside = analyze([build_pair(multiple=0.0, start=-np.inf), control])
     assert "distances of the weights have no ratio; in 1 seed one of the two" in beside.summary
@@ -207,6 +250,50 @@ def test_the_penalty_on_the_residual_of_a_plain_network_needs_its_id_entries(pai
     assert np.isnan(of(bare.dataset, "partner_cost", "pair"))
     assert "resprobe collect pair/partner --quantity weight_mass --checkpoint 200" in bare.summary
     assert np.isnan(squared_norm(16, toward_identity=True, state=None))
+    several = analyze(seeds(2, partner_weights=False)).summary
+    assert several.count("cost is not known") == 1
+    assert "pair-seed0/partner, pair-seed1/partner: the cost is not known" in several
+    assert "resprobe collect RUN/partner --quantity weight_mass --checkpoint 200" in several
+
+
+def test_costs_below_the_rounding_of_the_norms_are_equal():
+    given = build_pair()
+    ids = np.concatenate([weight[mask] for weight, mask in kernels(False, 200)])
+    extra = ((ids - 1) ** 2).sum() - (ids**2).sum()
+    for more, equal in ((0.0, True), (1e-6, True), (1e-4, False)):
+        norms = np.full((200, 2), np.sqrt((9 - extra + more) / 2))
+        changed = with_values(given, "partner/training/step", "parameter_norm", norms)
+        told = analyze([changed]).summary
+        words = "the cost with the penalty equal as far as the recorded norms tell (float32, to "
+        size = 0.005 * 2.0**-23 * (18 - extra)
+        assert (f"{words}{size:.2g})".replace("-", "−") in told) == equal
+        assert ("the cost with the penalty −5e−07 (" in told) != equal
+
+
+@pytest.mark.parametrize("change", [{"wd_scale": 0.5}, {"weight_decay": 0.02}])
+def test_costs_under_two_penalties_are_not_compared(change):
+    words = "costs are not compared, since each network has another penalty"
+    assert words in analyze([build_pair(control=True)]).summary
+    plain = {"residual": False, "decay_toward": "identity", "weights": (4,)}
+    arms = [build_single("res"), build_single("plain", **plain, **change)]
+    assert words in analyze(arms).summary
+    alike = analyze([build_single("res"), build_single("plain", **plain)])
+    assert words not in alike.summary
+    assert "the cost with the penalty" in alike.summary
+
+
+def test_weights_of_partners_are_told_and_missing_ones_are_named():
+    both = analyze([build_pair()])
+    assert "\nthe partner of pair at step 200: mean" in both.summary
+    assert "were not collected" not in both.summary
+    alone = analyze([build_pair(partner_weights=False)]).summary
+    assert "the partner of pair at" not in alone
+    assert "`resprobe collect pair/partner --checkpoint all --quantity weight_mass`" in alone
+    assert "0 weights lie above 0.7" in both.summary
+    (own,) = [line for line in both.summary.splitlines() if "weights of pair at step 0" in line]
+    assert "alone are" not in own  # all ID entries are at least 0.25: one number for both
+    (other,) = [line for line in both.summary.splitlines() if "partner of pair at step 0" in line]
+    assert "ID entries of |w| ≥ 0.25 alone are" in other
 
 
 def test_id_entries_of_another_step_than_the_norms_make_no_cost():
@@ -273,13 +360,6 @@ def test_runs_that_share_no_loss_are_not_matched():
     assert "no training loss is passed by both networks of a couple" in found.summary
 
 
-def with_losses(given, losses):
-    tree = given.tree.copy(deep=True)
-    epochs = tree["training/epoch"].to_dataset()
-    tree["training/epoch"].dataset = epochs.assign(train_loss=("epoch", np.array(losses)))
-    return replace(given, tree=tree)
-
-
 def test_a_network_at_chance_takes_no_levels_from_the_other_couples():
     both = [
         *seeds(3, build_single, label="res"),
@@ -290,7 +370,7 @@ def test_a_network_at_chance_takes_no_levels_from_the_other_couples():
         (np.linspace(2.303, 2.301, EPOCHS), False),
         (np.linspace(1.61, 1.59, EPOCHS), True),
     ):
-        found = analyze([*both[:5], with_losses(both[5], losses)])
+        found = analyze([*both[:5], with_values(both[5], "training/epoch", "train_loss", losses)])
         (side,) = found.verdict["findings"]["sides"]
         assert side["matched_losses"][0] == alone["matched_losses"][0]
         np.testing.assert_allclose(side["matched_error_each"][:2], -0.02, atol=1e-12)

@@ -43,12 +43,17 @@ def test_the_losses_show_every_seed_and_the_mean_line_of_each_group(pairs):
     thin = [np.asarray(line.get_ydata()) for line in losses.lines if line.get_marker() == "."]
     assert len(thin) == 9
     drawn = np.abs(pairs.dataset["loss_distance"].values)
-    assert np.isnan(thin[2][39])  # the first seed of "pair" behind both controls: equal losses
-    np.testing.assert_allclose(np.nan_to_num(thin[2]), drawn[2])
+    assert np.isnan(thin[0][39])  # the first seed of "pair", before both controls: equal losses
+    np.testing.assert_allclose(np.nan_to_num(thin[0]), drawn[2])
+    ticks = [one.get_segments() for one in losses.collections]
+    assert [len(own) for own in ticks] == [1] * 5 + [0] * 4
+    assert ticks[0][0][0][0] == 40
+    title = pairs.figures["divergence"].legends[0].get_title().get_text()
+    assert title.endswith("ticks at the bottom: the losses are equal")
     fitted = [line for line in losses.lines if line.get_marker() in "os^"]
     assert [line.get_marker() for line in fitted] == ["o", "s", "^"]
     means = pairs.dataset
-    for line, group in zip(fitted, means["pair_group"].values, strict=True):
+    for line, group in zip(fitted, ("pair", "single", "control"), strict=True):
         own = means.sel(pair_group=group)
         ends = np.log10(np.asarray(line.get_ydata())[[0, -1]])
         start = float(own["mean_log10_loss_start"])
@@ -63,7 +68,7 @@ def test_the_weights_are_drawn_beside_the_largest_with_the_roundings(pairs):
     assert levels == [2.0**-53, 2.0**-24]
     unit = np.where(pairs.dataset["dtype"] == "float32", 2.0**-24, 2.0**-53)
     expected = pairs.dataset["weight_multiple"].values * unit[:, None]
-    for line, own in zip(lines, expected, strict=True):
+    for line, own in zip(lines, [*expected[2:], *expected[:2]], strict=True):
         np.testing.assert_allclose(line.get_ydata(), own)
     told = [text.replace("\n", " ") for text in texts(pairs.figures["divergence"])]
     assert "control (negative control, float64, 2 seeds)" in told
@@ -97,6 +102,25 @@ def test_histograms_are_means_of_the_networks_before_and_after(two):
         count = float(last[two.dataset["group"].values == group].mean())
         assert text == f"above 0.7: {count:g}"
     assert texts(figure) == ["plain (5 networks)", "res (transferred, 5 networks)"]
+
+
+def test_histograms_show_partners_and_reach_as_far_as_their_counts():
+    figure = analyze([build_pair()]).figures["weights"]
+    assert texts(figure) == ["pair (transferred, 1 network)", "partner of pair (1 network)"]
+    axes = np.array(figure.axes).reshape(2, 2)
+    for own in axes.ravel():
+        steps = [line for line in own.lines if line.get_drawstyle() == "steps-mid"]
+        assert len(steps) == 2
+        assert {line.get_marker() for line in own.lines} == {"None"}
+    for row in axes:
+        drawn = [line for own in row for line in own.lines if line.get_drawstyle() == "steps-mid"]
+        filled = np.concatenate(
+            [line.get_xdata()[np.asarray(line.get_ydata()) > 0.5] for line in drawn]
+        )
+        limits = (filled.min() - 0.05, filled.max() + 0.05)
+        np.testing.assert_allclose(row[0].get_xlim(), limits)
+        np.testing.assert_allclose(row[1].get_xlim(), limits)
+    assert axes[1, 0].get_xlim() != axes[0, 0].get_xlim()
 
 
 def test_one_checkpoint_has_one_column():
@@ -135,7 +159,9 @@ def test_training_shows_both_networks_of_every_seed_and_their_difference(two):
         ):
             np.testing.assert_array_equal(line.get_xdata(), loss)
             np.testing.assert_array_equal(line.get_ydata(), error)
-    (mean,) = [line for line in difference.lines if line.get_marker() == "^"]
+    mean = difference.lines[-1]
+    assert len(difference.lines) == 1 + 5 + 1  # zero, each seed, their mean
+    assert {line.get_marker() for line in difference.lines} == {"None"}
     assert difference.get_ylim()[1] >= 0.002
     np.testing.assert_allclose(mean.get_ydata(), -0.02)
     assert any(isinstance(one, PolyCollection) for one in difference.collections)
@@ -147,8 +173,13 @@ def test_training_shows_both_networks_of_every_seed_and_their_difference(two):
 
 def test_every_side_has_its_row(pairs):
     titles = [axes.get_title(loc="left") for axes in pairs.figures["training"].axes]
-    assert titles[::2] == ["control (negative control)", "pair", "single"]
-    assert titles[1::2] == ["2 couples", "5 couples", "2 couples"]
+    assert titles[::2] == ["pair", "single", "control (negative control)"]
+    told = [f"residual minus plain, {count} seeds" for count in (5, 2, 2)]
+    assert titles[1::2] == told
+    one = analyze([build_pair()]).figures["training"].axes[1]
+    assert one.get_title(loc="left") == "residual minus plain, 1 seed"
+    assert [text.get_text() for text in one.texts] == ["equal at every level"]
+    assert len(one.lines) == 2  # zero and the mean, which is the one seed
 
 
 @pytest.mark.parametrize("name", ["divergence", "weights", "training"])

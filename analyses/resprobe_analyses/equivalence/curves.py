@@ -15,6 +15,7 @@ Integers = npt.NDArray[np.int64]
 
 EPOCH_VALUES = ("epoch", "train_loss", "train_error", "test_loss", "test_error")
 LEVELS = 20  # training losses at which errors are compared
+SQUARED = 2.0**-23  # relative error of the square of a norm that is stored in float32
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Curve:
         decay: λ', the weight decay times its scale.
         penalized: ‖w‖² that the weight decay acts on, after the last recorded step, from norms that
             are stored in float32; NaN where it is not known.
+        squared: sum of the squares of all parameters, which `penalized` is taken from.
         normed: that step, -1 without any.
     """
 
@@ -40,6 +42,7 @@ class Curve:
     test_error: Floats
     decay: float
     penalized: float
+    squared: float
     normed: int
 
     @property
@@ -47,6 +50,11 @@ class Curve:
         """Training loss of the last epoch with the penalty, L + λ'/2·‖w‖²."""
         loss = float(self.train_loss[-1])
         return loss + self.decay / 2 * self.penalized if self.decay else loss
+
+    @property
+    def cost_error(self) -> float:
+        """How far off `cost` may be, since the norms are stored in float32."""
+        return self.decay / 2 * SQUARED * self.squared if self.decay else 0.0
 
 
 def squared_norm(every: float, *, toward_identity: bool, state: State | None) -> float:

@@ -80,6 +80,27 @@ class Pairs:
         """Give the largest multiple after the steps in lockstep."""
         return _largest([member.after(what) for member in self.members])
 
+    @property
+    def farthest(self) -> float:
+        """Largest distance of a point from the line of its seed, in powers of ten."""
+        return _largest([member.divergence.farthest for member in self.members])
+
+    @property
+    def late(self) -> float:
+        """Slope of the last quarter of the steps, mean over seeds; NaN without any."""
+        late = [one.divergence.late for one in self.members if np.isfinite(one.divergence.late)]
+        return float(np.mean(late)) if late else float("nan")
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the last quarter surely rises less than half as fast as the whole line."""
+        errors = [one.divergence.late_error for one in self.members]
+        errors = [error for error in errors if np.isfinite(error)]
+        if self.slope is None or not errors or not float(self.slope.value) > 0:
+            return False
+        error = float(np.sqrt(np.square(errors).sum()) / len(errors))
+        return self.late + 2 * error < float(self.slope.value) / 2
+
 
 @dataclass(frozen=True)
 class Contrast:
@@ -172,14 +193,15 @@ def _pairs(group: Group) -> Pairs | None:
     )
 
 
-def group_table(group: Group, when: str) -> dict[str, Estimate]:
+def group_table(group: Group, when: str, *, partner: bool = False) -> dict[str, Estimate]:
     """Average each of `STATISTICS` over the networks of a group; empty without weights.
 
     Args:
         group: of runs.
         when: "start" or "end".
+        partner: whether of the partners of these runs.
     """
-    tables = [state.table for state in group.states(when)]
+    tables = [state.table for state in group.states(when, partner=partner)]
     means = {name: _over([table[name] for table in tables]) for name in STATISTICS}
     return {name: one for name, one in means.items() if one is not None}
 

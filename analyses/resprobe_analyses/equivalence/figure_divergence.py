@@ -17,6 +17,7 @@ from resprobe_analyses.equivalence.effects import Pairs
 from resprobe_analyses.equivalence.pairs import UNITS
 
 MARKS = 10  # markers on a line, which tell it from others in grey
+RUG = 0.03  # height of a row of ticks, as a share of the axis
 
 
 def divergence_figure(pairs: Sequence[Pairs]) -> Figure:
@@ -28,8 +29,10 @@ def divergence_figure(pairs: Sequence[Pairs]) -> Figure:
     Returns:
         Two panels. Left thin lines of the seeds, and the mean of their fitted lines; right the
         distance of the weights of each seed beside the largest weight, with the unit roundoff of
-        each arithmetic. What is 0 has no place on the axis and leaves a gap.
+        each arithmetic. Negative controls come last. What is 0 has no place on the axis and leaves
+        a gap; ticks at the bottom, a row for each group, stand at the steps of equal losses.
     """
+    pairs = sorted(pairs, key=lambda one: one.group.control)
     with style.figure_style():
         figure = Figure(figsize=(9.4, 4.8), layout="constrained")
         losses, weights = figure.subplots(1, 2, sharex=True)
@@ -37,6 +40,7 @@ def divergence_figure(pairs: Sequence[Pairs]) -> Figure:
         for number, one in enumerate(pairs):
             look = style.look(number)
             _losses(losses, one, look)
+            _equal(losses, one, look, number)
             _weights(weights, one, look)
             handles.append(
                 Line2D(
@@ -67,6 +71,8 @@ def divergence_figure(pairs: Sequence[Pairs]) -> Figure:
             _scale(axes)
             axes.set_xlabel("optimizer step")
         title = "thin: each seed; straight: mean of the lines fitted to each seed"
+        if any(member.divergence.zeros for one in pairs for member in one.members):
+            title += "; ticks at the bottom: the losses are equal"
         style.legend_below(figure, handles, title)
         count = sum(len(one.members) for one in pairs)
         what = f"Equivalent networks in lockstep: {count} pair{'s' if count > 1 else ''}"
@@ -109,6 +115,20 @@ def _losses(axes: Axes, pairs: Pairs, look: style.Look) -> None:
         linewidth=1.5,
         zorder=3,
     )
+
+
+def _equal(axes: Axes, pairs: Pairs, look: style.Look, row: int) -> None:
+    """Tick the steps at which the losses of a pair are equal."""
+    for member in pairs.members:
+        steps = member.pair.step[member.pair.loss_distance == 0]
+        axes.vlines(
+            steps,
+            row * RUG,
+            (row + 0.7) * RUG,
+            transform=axes.get_xaxis_transform(),
+            color=look.colour,
+            linewidth=0.8,
+        )
 
 
 def _weights(axes: Axes, pairs: Pairs, look: style.Look) -> None:

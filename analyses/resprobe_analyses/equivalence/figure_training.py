@@ -12,11 +12,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from resprobe_analyses import style
+from resprobe_analyses.equivalence import words
 from resprobe_analyses.equivalence.sides import Side
 from resprobe_analyses.estimates import over_seeds
 
 NAMES = ("residual", "plain")
 DIFFERENCE = 2  # its look
+INTERPOLATED = 1e-9  # differences of errors below it are the rounding of their interpolation
 LEAST = 0.002  # error that the axis reaches at least: rounding alone is to look like nothing
 
 
@@ -27,11 +29,13 @@ def training_figure(sides: Sequence[Side]) -> Figure:
         sides: with epochs of all their networks, at least one.
 
     Returns:
-        A row for each. Left the test error after each epoch against the training loss, a line for
-        each network; right residual minus plain where both first come down to a training loss, a
-        thin line for each couple, their mean level by level, at the geometric mean of their losses,
-        and its interval where there is one.
+        A row for each, negative controls last. Left the test error after each epoch against the
+        training loss, a line for each network; right residual minus plain where both first come
+        down to a training loss, a thin line for each couple where there are several, their mean
+        level by level, at the geometric mean of their losses, and its interval where there is one.
+        Levels lie between epochs, so they carry no markers.
     """
+    sides = sorted(sides, key=lambda one: one.control)
     with style.figure_style():
         figure = Figure(figsize=(9.4, 1.6 + 3.3 * len(sides)), layout="constrained")
         grid = figure.subplots(len(sides), 2, squeeze=False)
@@ -41,7 +45,7 @@ def training_figure(sides: Sequence[Side]) -> Figure:
             heading = f"{side.label}{' (negative control)' if side.control else ''}"
             curves.set_title(textwrap.fill(heading, 60), loc="left")
             count = len(side.couples)
-            difference.set_title(f"{count} couple{'s' if count > 1 else ''}", loc="left")
+            difference.set_title(f"residual minus plain, {words.seeds(count)}", loc="left")
         for axes in grid[-1]:
             axes.set_xlabel("training loss, falling to the right")
         handles = [
@@ -50,7 +54,7 @@ def training_figure(sides: Sequence[Side]) -> Figure:
                 [],
                 color=look.colour,
                 linestyle=look.line,
-                marker=look.marker,
+                marker="" if number == DIFFERENCE else look.marker,
                 markerfacecolor=look.colour if number == 0 else "white",
                 label=name,
             )
@@ -94,7 +98,10 @@ def _difference(axes: Axes, side: Side) -> None:
     look, each = style.look(DIFFERENCE), side.errors[0] - side.errors[1]
     shared = np.isfinite(each).all(axis=1)
     each, levels = each[shared], side.levels[shared]
-    axes.plot(levels.T, each.T, color="0.55", linewidth=0.7, zorder=2)
+    if len(each) > 1:  # the mean of one is that one
+        axes.plot(levels.T, each.T, color="0.55", linewidth=0.7, zorder=2)
+    if np.abs(each).max() < INTERPOLATED:
+        axes.text(0.5, 0.6, "equal at every level", transform=axes.transAxes, ha="center")
     mean, middle = over_seeds(each), np.exp(np.log(levels).mean(axis=0))
     axes.fill_between(middle, mean.low, mean.high, color=look.colour, alpha=0.25, linewidth=0)
     axes.plot(
@@ -102,10 +109,7 @@ def _difference(axes: Axes, side: Side) -> None:
         mean.value,
         color=look.colour,
         linestyle=look.line,
-        marker=look.marker,
-        markersize=4,
-        markerfacecolor="white",
-        linewidth=1.5,
+        linewidth=1.8,
         zorder=3,
     )
     low, high = axes.get_ylim()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,42 +26,81 @@ def weights_figure(groups: Sequence[Group]) -> Figure:
     """Draw the histograms before and after training.
 
     Args:
-        groups: with weights of at least one network each.
+        groups: with weights of at least one network, or of one partner, each.
 
     Returns:
         Two rows, all weights above and ID entries below, and a column each for step 0 and for the
         last checkpoint, as far as they were measured; counts are logarithmic and means over the
-        networks of a group. A line stands at 0.7, and how many weights lie above is written.
+        networks of a group; partners are a group of their own. Each row reaches as far as its
+        counts. A line stands at 0.7, and how many weights lie above is written.
     """
-    times = [when for when in ("start", "end") if any(group.states(when) for group in groups)]
+    series = [
+        Series(group, partner)
+        for group in sorted(groups, key=lambda one: one.control)
+        for partner in (False, True)
+        if any(Series(group, partner).states(when) for when in ("start", "end"))
+    ]
+    times = [when for when in ("start", "end") if any(one.states(when) for one in series)]
     with style.figure_style():
         figure = Figure(figsize=(3.4 + 3.1 * len(times), 6.0), layout="constrained")
-        grid = figure.subplots(2, len(times), sharex=True, sharey="row", squeeze=False)
+        grid = figure.subplots(2, len(times), sharex="row", sharey="row", squeeze=False)
         for when, (every, entries) in zip(times, grid.T, strict=True):
-            every.set_title(_title(groups, when), loc="left")
-            for number, group in enumerate(groups):
-                look, chosen = style.look(number), group.states(when)
+            every.set_title(_title(series, when), loc="left")
+            for number, own in enumerate(series):
+                look, chosen = style.look(number), own.states(when)
                 _histogram(every, chosen, [one.weights for one in chosen], look)
                 _histogram(entries, chosen, [one.id_entries for one in chosen], look)
-            _large(every, groups, when)
+            _large(every, series, when)
             entries.set_xlabel("weight")
         for axes, what in zip(grid[:, 0], ("all weights", "ID entries"), strict=True):
             axes.set_ylabel(f"{what}\nin a bin (log scale)")
-        for axes in grid.ravel():
-            axes.set_yscale("log")
-            axes.set_ylim(bottom=0.7 / max(len(one.networks) for one in groups))
-            _ticks(axes)
-            axes.set_xlim(*_reach(groups))
-            axes.axvline(LARGE, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
-        style.legend_below(figure, _handles(groups), f"dashed: {LARGE}; counts: means of networks")
+        chosen = [state for one in series for when in times for state in one.states(when)]
+        reaches = (
+            _reach(chosen, [one.weights for one in chosen]),
+            _reach(chosen, [one.id_entries for one in chosen]),
+        )
+        for row, reach in zip(grid, reaches, strict=True):
+            for axes in row:
+                axes.set_yscale("log")
+                axes.set_ylim(bottom=0.7 / max(len(one.group.networks) for one in series))
+                _ticks(axes)
+                axes.set_xlim(*reach)
+                axes.axvline(LARGE, color="0.45", linewidth=0.9, linestyle=(0, (4, 3)), zorder=1)
+        style.legend_below(figure, _handles(series), f"upright: {LARGE}; counts: means of networks")
         figure.suptitle("Weights of all convolutions, those of residual networks transferred")
     return figure
 
 
-def _title(groups: Sequence[Group], when: str) -> str:
+@dataclass(frozen=True)
+class Series:
+    """The networks of a group, or their partners."""
+
+    group: Group
+    partner: bool
+
+    def states(self, when: str) -> list[State]:
+        """Give the weights at the "start" or at the "end"."""
+        return self.group.states(when, partner=self.partner)
+
+    @property
+    def residual(self) -> bool:
+        """Whether blocks have skips."""
+        own = self.group.networks[0].own.residual
+        return own is False if self.partner else bool(own)
+
+    @property
+    def label(self) -> str:
+        """Whose weights, for the legend."""
+        count = max(len(self.states(when)) for when in ("start", "end"))
+        kind = "transferred, " if self.residual else ""
+        whose = "partner of " if self.partner else ""
+        return f"{whose}{self.group.label} ({kind}{count} network{'s' if count > 1 else ''})"
+
+
+def _title(series: Sequence[Series], when: str) -> str:
     if when == "start":
         return "before training"
-    steps = sorted({state.step for group in groups for state in group.states(when)})
+    steps = sorted({state.step for one in series for state in one.states(when)})
     if steps[0] < 0:
         return "at the checkpoint measured"
     return f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}"
@@ -75,16 +115,6 @@ def _histogram(
     bins = states[0].bins
     shown = np.where(mean > 0, mean, 1e-6)  # below the axis: empty bins draw nothing
     axes.step(bins, shown, where="mid", color=look.colour, linestyle=look.line, linewidth=1.1)
-    marked = np.flatnonzero(mean > 0)[:: max(1, int((mean > 0).sum()) // 12)]
-    axes.plot(
-        bins[marked],
-        mean[marked],
-        color=look.colour,
-        linestyle="none",
-        marker=look.marker,
-        markersize=3.5,
-        markerfacecolor="white",
-    )
 
 
 def _ticks(axes: Axes) -> None:
@@ -96,11 +126,11 @@ def _ticks(axes: Axes) -> None:
     axes.yaxis.set_minor_locator(NullLocator())
 
 
-def _large(axes: Axes, groups: Sequence[Group], when: str) -> None:
+def _large(axes: Axes, series: Sequence[Series], when: str) -> None:
     """Write how many weights lie above 0.7."""
     counts = []
-    for number, group in enumerate(groups):
-        table = group_table(group, when)
+    for number, one in enumerate(series):
+        table = group_table(one.group, when, partner=one.partner)
         if "above 0.7" in table:
             counts.append((number, float(table["above 0.7"].value)))
     for row, (number, count) in enumerate(counts):
@@ -117,30 +147,20 @@ def _large(axes: Axes, groups: Sequence[Group], when: str) -> None:
         )
 
 
-def _reach(groups: Sequence[Group]) -> tuple[float, float]:
-    """Give limits within which all weights lie, at most those of the bins."""
-    chosen = [state for one in groups for when in ("start", "end") for state in one.states(when)]
-    counts = np.sum([state.weights for state in chosen], axis=0)
-    bins = chosen[0].bins
-    filled = bins[counts > 0]
+def _reach(states: Sequence[State], counts: Sequence[npt.NDArray[np.int64]]) -> tuple[float, float]:
+    """Give limits within which all that was counted lies, at most those of the bins."""
+    filled = states[0].bins[np.sum(counts, axis=0) > 0]
     return (float(filled[0]) - 0.05, float(filled[-1]) + 0.05) if filled.size else (-2.0, 2.0)
 
 
-def _handles(groups: Sequence[Group]) -> list[Artist]:
-    handles: list[Artist] = []
-    for number, group in enumerate(groups):
-        look, count = style.look(number), sum(bool(net.own.states) for net in group.networks)
-        kind = "transferred, " if group.networks[0].own.residual else ""
-        told = f"{kind}{count} network{'s' if count > 1 else ''}"
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=look.colour,
-                linestyle=look.line,
-                marker=look.marker,
-                markerfacecolor="white",
-                label=textwrap.fill(f"{group.label} ({told})", 42),
-            )
+def _handles(series: Sequence[Series]) -> list[Artist]:
+    return [
+        Line2D(
+            [],
+            [],
+            color=style.look(number).colour,
+            linestyle=style.look(number).line,
+            label=textwrap.fill(one.label, 42),
         )
-    return handles
+        for number, one in enumerate(series)
+    ]

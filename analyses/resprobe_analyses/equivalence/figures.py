@@ -23,7 +23,11 @@ def figures(found: Effect) -> dict[str, Figure]:
     drawn = {}
     if found.pairs:
         drawn["divergence"] = divergence_figure(found.pairs)
-    weighed = [group for group in found.groups if any(net.own.states for net in group.networks)]
+    weighed = [
+        group
+        for group in found.groups
+        if group.partners or any(net.own.states for net in group.networks)
+    ]
     if weighed:
         drawn["weights"] = weights_figure(weighed)
     sides = [side for side in found.sides if all(one.curves for one in side.couples)]

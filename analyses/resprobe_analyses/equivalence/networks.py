@@ -92,12 +92,23 @@ class Group:
     label: str
     networks: tuple[Network, ...]
 
-    def states(self, when: str) -> list[State]:
-        """Give the weights of the networks at "start", step 0, or at the "end", the last later."""
-        states = [net.own.states for net in self.networks if net.own.states]
+    def states(self, when: str, *, partner: bool = False) -> list[State]:
+        """Give the weights of the networks at "start", step 0, or at the "end", the last later.
+
+        Args:
+            when: "start" or "end".
+            partner: whether of the partners in place of the networks themselves.
+        """
+        members = [net.partner if partner else net.own for net in self.networks]
+        states = [one.states for one in members if one is not None and one.states]
         if when == "start":
             return [own[0] for own in states if own[0].step == 0]
         return [own[-1] for own in states if own[-1].step != 0]
+
+    @property
+    def partners(self) -> bool:
+        """Whether weights of the partners were collected."""
+        return any(net.partner is not None and net.partner.states for net in self.networks)
 
     @property
     def control(self) -> bool:
@@ -249,6 +260,7 @@ def _curve(
             toward_identity=recipes.toward_identity(recipe),
             state=next((state for state in states if state.step == step), None),
         ),
+        squared=every,
         normed=step,
         **{name: _floats(data, name) for name in EPOCH_VALUES},
     )

@@ -15,6 +15,7 @@ Integers = npt.NDArray[np.int64]
 # Unit roundoff: the largest relative error of rounding one number.
 UNITS = {"float64": 2.0**-53, "float32": 2.0**-24}
 LOCKSTEP = 50  # steps after which weights are compared
+QUARTER = 4  # the last of so many parts of the steps tells whether a difference still grows
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,10 @@ class Divergence:
         first_step: that step, -1 without any.
         slope: of the least-squares line, per step; NaN below two steps.
         start: of the line at step 1.
+        farthest: largest distance of a point from the line, in powers of ten.
+        late: slope of the line through the last quarter of these points alone.
+        late_error: standard error of that slope, of points taken as independent; both are NaN
+            where the quarter has fewer than three points.
     """
 
     logarithm: Floats
@@ -88,6 +93,9 @@ class Divergence:
     first_step: int
     slope: float
     start: float
+    farthest: float
+    late: float
+    late_error: float
 
 
 def divergence(step: Integers, loss_distance: Floats) -> Divergence:
@@ -104,10 +112,12 @@ def divergence(step: Integers, loss_distance: Floats) -> Divergence:
     known = np.isfinite(size) & (size > 0)
     logarithm = np.full(size.shape, np.nan)
     logarithm[known] = np.log10(size[known])
-    slope = start = float("nan")
+    slope = start = farthest = float("nan")
     if known.sum() > 1:
         slopes, intercepts = statistics.lines(step[known], logarithm[known][None])
         slope, start = float(slopes[0]), float(intercepts[0] + slopes[0])
+        farthest = float(np.abs(logarithm[known] - start - slope * (step[known] - 1)).max())
+    late, late_error = _late(step[known], logarithm[known])
     first = int(np.argmax(known)) if known.any() else -1
     return Divergence(
         logarithm=logarithm,
@@ -117,4 +127,18 @@ def divergence(step: Integers, loss_distance: Floats) -> Divergence:
         first_step=int(step[first]) if known.any() else -1,
         slope=slope,
         start=start,
+        farthest=farthest,
+        late=late,
+        late_error=late_error,
     )
+
+
+def _late(step: Integers, logarithm: Floats) -> tuple[float, float]:
+    """Give the slope of the last quarter of the points, and its standard error."""
+    own = slice(-(step.size // QUARTER), None)
+    if step.size < 3 * QUARTER:
+        return float("nan"), float("nan")
+    slopes, intercepts = statistics.lines(step[own], logarithm[own][None])
+    apart = logarithm[own] - intercepts[0] - slopes[0] * step[own]
+    spread = np.square(step[own] - step[own].mean()).sum()
+    return float(slopes[0]), float(np.sqrt(np.square(apart).sum() / (apart.size - 2) / spread))

@@ -24,6 +24,7 @@ _FREE_KEYS = (
     "data.dir",
 )
 PENALTY = "train.decay_toward"
+PENALTIES = {PENALTY, "train.weight_decay", "train.wd_scale"}
 
 
 def recipe_in(tree: xr.DataTree) -> Recipe:
@@ -100,14 +101,24 @@ def shared_key(recipe: Recipe, without: Iterable[str]) -> str:
         recipe: resolved.
         without: dotted keys, or names of whole tables.
     """
+    return json.dumps(_shared(recipe, without), sort_keys=True, default=str)
+
+
+def keys_apart(one: Recipe, other: Recipe, without: Iterable[str]) -> tuple[str, ...]:
+    """Name the keys for which `shared_key` of two recipes differs, sorted."""
+    first, second = _shared(one, without), _shared(other, without)
+    keys = first.keys() | second.keys()
+    return tuple(sorted(key for key in keys if first.get(key) != second.get(key)))
+
+
+def _shared(recipe: Recipe, without: Iterable[str]) -> dict[str, Any]:
     leave = {"train.seed", "record", "checkpoint", "train.device", "train.threads", "data.dir"}
     leave |= set(without)
-    kept = {
+    return {
         key: value
         for key, value in _flat(recipe).items()
         if key not in leave and key.partition(".")[0] not in leave
     }
-    return json.dumps(kept, sort_keys=True, default=str)
 
 
 def _different(own: Recipe, partner: Recipe, free: Iterable[str]) -> list[str]:

@@ -25,7 +25,8 @@ def summary(found: Effect) -> str:
     lines += [_rounding(one) for one in found.roundings]
     # a control has the weights of the pairs that it stands beside
     told = [group for group in found.groups if not group.control] or found.groups
-    lines += [line for group in told for line in _weights(group)]
+    for group in told:
+        lines += _weights(group) + (_weights(group, partner=True) if group.partners else [])
     lines += [line for side in found.sides for line in side_sentences(side)]
     return "\n".join([*lines, *absent(found)])
 
@@ -49,19 +50,22 @@ def _start(pairs: Pairs) -> str:
         return f"{name}: step 1 was not recorded, so the starting networks are not compared."
     return (
         f"{name}: at the starting weights the outputs differ by "
-        f"{words.size(pairs.largest('output'))} and the gradients by "
-        f"{words.size(pairs.largest('gradient'))} units of rounding ({_several(pairs)}; a unit is "
+        f"{words.apart(pairs.largest('output'), unit)} and the gradients by "
+        f"{words.apart(pairs.largest('gradient'), unit)} ({_several(pairs)}; a unit is "
         f"{words.size(unit)} of the largest number, in {pairs.dtype})."
     )
 
 
 def _lockstep(pairs: Pairs) -> str:
     last = max(member.lockstep for member in pairs.members)
+    unit = pairs.members[0].pair.unit
+    weight, gradient, output = (
+        words.apart(pairs.largest_after(what), unit) for what in ("weight", "gradient", "output")
+    )
     return (
-        f"{_name(pairs)}: after {words.steps(last)} in lockstep the weights differ by "
-        f"{words.size(pairs.largest_after('weight'))} units of rounding, and in the last of these "
-        f"steps the gradients by {words.size(pairs.largest_after('gradient'))} and the outputs by "
-        f"{words.size(pairs.largest_after('output'))} ({_several(pairs)})."
+        f"{_name(pairs)}: after {words.steps(last)} in lockstep the weights differ by {weight}, "
+        f"and in the last of these steps the gradients by {gradient} and the outputs by {output} "
+        f"({_several(pairs)})."
     )
 
 
@@ -70,18 +74,32 @@ def _growth(pairs: Pairs) -> str:
     counts = [member.divergence for member in pairs.members]
     rows = sum(member.pair.step.size for member in pairs.members)
     zeros, odd = sum(one.zeros for one in counts), sum(one.not_finite for one in counts)
-    left_out = f"; at {zeros} of {words.steps(rows)} it is exactly 0" if zeros else ""
-    left_out += f"; at {odd} of {words.steps(rows)} it is not finite" if odd else ""
-    left_out += ", which the line leaves out" if left_out else ""
-    # what is left out is small, so what stays is large
-    left_out += " and so starts too high" if zeros else ""
+    # what is equal differs by less than the rounding of the losses
+    left_out = (
+        f"; the {zeros} of {words.steps(rows)} at which the losses are equal are left out, so "
+        "small differences count too little"
+        if zeros
+        else ""
+    )
+    left_out += f"; {odd} of {words.steps(rows)}, not finite, are left out" if odd else ""
     if pairs.slope is None or pairs.start is None:
         return f"{name}: too few steps have a difference of the losses for a line{left_out}."
     return (
         f"{name}: log10 of the difference of the two losses, a line fitted for each seed, is "
         f"{words.value_of(pairs.start, _two)} at step 1 and changes by "
         f"{words.value_of(pairs.slope)} a step ({words.basis(pairs.slope)}"
-        f"{_tenfold(float(pairs.slope.value))}){left_out}."
+        f"{_tenfold(float(pairs.slope.value))}), with no point farther than "
+        f"{words.size(pairs.farthest)} powers of ten from its line{left_out}.{_saturated(pairs)}"
+    )
+
+
+def _saturated(pairs: Pairs) -> str:
+    """Say where a straight line is not what the difference follows."""
+    if not pairs.saturated:
+        return ""
+    return (
+        " The difference saturates: in the last quarter of the steps it changes by "
+        f"{words.signed(pairs.late)} a step, so the line tells no rate."
     )
 
 
@@ -126,35 +144,42 @@ def _power(value: float) -> str:
     return f"2^{np.log2(value):.1f}"
 
 
-def _weights(group: Group) -> list[str]:
-    whose = {True: "transferred weights of ", False: "", None: ""}[group.networks[0].own.residual]
+def _weights(group: Group, *, partner: bool = False) -> list[str]:
+    residual = group.networks[0].own.residual
+    if partner and residual is not None:
+        residual = not residual
+    whose = "transferred weights of " if residual else ""
+    whose += "the partner of " if partner else ""
     lines = []
     for when in ("start", "end"):
-        states = group.states(when)
+        states = group.states(when, partner=partner)
         if not states:
             continue
         steps = sorted({state.step for state in states})
         place = "" if steps[0] < 0 else f" at step {' or '.join(map(str, steps))}"
-        table = group_table(group, when)
+        table = group_table(group, when, partner=partner)
         if "mass" not in table:
             return [f"{group.label} has no convolutions, so Table 3 has no numbers."]
         value = {name: float(one.value) for name, one in table.items()}
         told = ""
         if value.get("ID mass"):
+            share, large = (
+                words.percent(value.get(name, np.nan)) for name in ("ID share", "large ID share")
+            )
+            alone = f", and ID entries of |w| ≥ 0.25 alone are {large} of it"
             told = (
                 f"; the {words.size(value['ID entries'])} ID entries have the mass "
                 f"{words.size(value['ID mass'])}, which beside that of all |w| ≥ 0.25 is "
                 f"{words.estimated(table['ID share'], words.percent)}"
-                f"{_printed(group, when)}, and ID entries of |w| ≥ 0.25 alone are "
-                f"{words.percent(value['large ID share'])} of it"
+                f"{'' if partner else _printed(group, when)}{alone if large != share else ''}"
                 if "ID share" in table
                 else f"; the ID entries have the mass {words.size(value['ID mass'])}"
             )
         lines.append(
             f"{whose}{group.label}{place}: mean {words.size(value['mean'])}, standard deviation "
-            f"{words.size(value['standard deviation'])}, mass {words.size(value['mass'])}, of "
-            f"|w| ≥ 0.25 {words.size(value['large mass'])}, "
-            f"{words.size(value['above 0.7'])} above 0.7{told}."
+            f"{words.size(value['standard deviation'])}, mass (Σ|w|) {words.size(value['mass'])} "
+            f"and that of |w| ≥ 0.25 {words.size(value['large mass'])}; "
+            f"{words.size(value['above 0.7'])} weights lie above 0.7{told}."
         )
     return lines
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from resprobe_analyses.equivalence.effects import Effect
-from resprobe_analyses.equivalence.networks import Member, Network
+from resprobe_analyses.equivalence import recipes
+from resprobe_analyses.equivalence.effects import Effect, Pairs
+from resprobe_analyses.equivalence.networks import Network
 
 
 def absent(found: Effect) -> list[str]:
@@ -23,17 +24,30 @@ def absent(found: Effect) -> list[str]:
             f"The weights of {bare} were not collected; `resprobe collect RUN --quantity "
             "weight_mass --checkpoint all` does it."
         )
-    late = _names([net for net in found.networks if net.own.states and net.own.states[0].step > 0])
-    if late:
+    alone = [
+        net.label
+        for net in found.networks
+        if net.own.states and net.partner is not None and not net.partner.states
+    ]
+    if alone:
+        place = alone[0] if len(alone) == 1 else "RUN"
         lines.append(
-            f"The starting weights of {late} were not collected; `resprobe collect RUN --quantity "
-            "weight_mass --checkpoint all` does it where they were kept, and `resprobe train … "
-            "--set checkpoint.initial=true` keeps them."
+            f"The weights of the partner of {', '.join(alone)} were not collected; `resprobe "
+            f"collect {place}/partner --checkpoint all --quantity weight_mass` does it."
+        )
+    late = [net for net in found.networks if net.own.states and net.own.states[0].step > 0]
+    if late:
+        keeps = (
+            " where they were kept, and `resprobe train … --set checkpoint.initial=true` keeps them"
+        )
+        kept = all(recipes.value_in(net.recipe, "checkpoint.initial") is True for net in late)
+        lines.append(
+            f"The starting weights of {_names(late)} were not collected; `resprobe collect RUN "
+            f"--quantity weight_mass --checkpoint all` does it{'' if kept else keeps}."
         )
     compared = {one.first for one in found.separations}
     lines += [
-        f"{pairs.group.label} is a negative control without the equivalent pairs of its seeds and "
-        "arithmetic beside it; give those as well."
+        _uncompared(pairs, [one for one in found.pairs if not one.group.control])
         for pairs in found.pairs
         if pairs.group.control and pairs.group.label not in compared
     ]
@@ -46,19 +60,46 @@ def absent(found: Effect) -> list[str]:
     return lines
 
 
+def _uncompared(control: Pairs, others: list[Pairs]) -> str:
+    """Say why a control has no equivalent pairs beside it, by those whose recipe is nearest."""
+    start = (
+        f"{control.group.label} is a negative control without the equivalent pairs of its recipe "
+        "and seeds beside it"
+    )
+    if not others:
+        return f"{start}; give those as well."
+    recipe = control.group.networks[0].recipe
+    keys, nearest = min(
+        (
+            (
+                recipes.keys_apart(recipe, one.group.networks[0].recipe, ["pair.changes"]),
+                one.group.label,
+            )
+            for one in others
+        ),
+        key=lambda one: (len(one[0]), one[1]),
+    )
+    if not keys:
+        return f"{start}: {nearest} shares the recipe, but no seed or no step with it."
+    return f"{start}: the recipe of {nearest} differs in {', '.join(keys)}."
+
+
 def _costs(found: Effect) -> list[str]:
-    """Name the networks whose penalty can't be told."""
-    lines = []
+    """Name the networks whose penalty can't be told, together where the reason is one."""
+    unknown: dict[tuple[str, int], list[str]] = {}
     for net in found.networks:
-        for member, place in ((net.own, net.label), (net.partner, f"{net.label}/partner")):
+        for member, where in ((net.own, ""), (net.partner, "/partner")):
             if member is None or member.curve is None or not np.isnan(member.curve.cost):
                 continue
-            lines.append(f"{place}: its cost is not known, {_why(member, place)}.")
-    return lines
+            unknown.setdefault((where, member.curve.normed), []).append(net.label + where)
+    return [
+        f"{', '.join(places)}: the cost is not known, "
+        f"{_why(step, places[0] if len(places) == 1 else f'RUN{where}')}."
+        for (where, step), places in unknown.items()
+    ]
 
 
-def _why(member: Member, place: str) -> str:
-    step = -1 if member.curve is None else member.curve.normed
+def _why(step: int, place: str) -> str:
     if step >= 0:
         return (
             "since the penalty pulls ID entries to 1 and their sum is not known at "

@@ -7,21 +7,11 @@ import numpy as np
 from resprobe_analyses.equivalence import words
 from resprobe_analyses.equivalence.sides import Side
 
-_LAST = (
-    ("train_loss", "the training loss", words.signed),
-    ("cost", "the cost with the penalty", words.signed),
-    ("test_error", "the test error, in points,", words.points),
-)
-
 
 def side_sentences(side: Side) -> list[str]:
     """Say how residual networks differ from plain ones, at the end and at equal training loss."""
     lines = []
-    told = [
-        f"{what} {words.estimated(side.last[name], write)}"
-        for name, what, write in _LAST
-        if name in side.last
-    ]
+    told = _last(side)
     if told:
         lines.append(
             f"{side.label}: residual minus plain at the last epoch, seed by seed{_kind(side)}: "
@@ -35,6 +25,30 @@ def side_sentences(side: Side) -> list[str]:
             f"{words.estimated(side.last['id_share'], words.points)}."
         )
     return lines
+
+
+def _last(side: Side) -> list[str]:
+    last, told = side.last, []
+    if "train_loss" in last:
+        told.append(f"the training loss {words.estimated(last['train_loss'])}")
+    if "cost" in last:
+        told.append(_cost(side))
+    if "test_error" in last:
+        told.append(
+            f"the test error, in points, {words.estimated(last['test_error'], words.points)}"
+        )
+    return told
+
+
+def _cost(side: Side) -> str:
+    if not side.one_cost:
+        return "costs are not compared, since each network has another penalty"
+    if side.costs_equal and side.cost_error:
+        return (
+            "the cost with the penalty equal as far as the recorded norms tell (float32, to "
+            f"{words.size(side.cost_error)})"
+        )
+    return f"the cost with the penalty {words.estimated(side.last['cost'])}"
 
 
 def _kind(side: Side) -> str:

@@ -52,6 +52,8 @@ class Side:
         control: whether their trainings differ in more than the skips, on purpose.
         differs: keys in which the recipes of two groups differ beside the skips.
         one_penalty: whether weight decay pulls equivalent weights of both alike.
+        one_cost: whether both penalties are one function of equivalent weights, so that costs can
+            be compared.
         couples: one or more.
         last: name to difference, residual minus plain: "train_loss", "cost", "test_error" at the
             last epoch, "id_share" and "large_id_share" at the last weights; those that exist.
@@ -68,6 +70,7 @@ class Side:
     control: bool
     differs: tuple[str, ...]
     one_penalty: bool
+    one_cost: bool
     couples: tuple[Couple, ...]
     last: dict[str, Estimate]
     each: dict[str, Floats]
@@ -83,6 +86,18 @@ class Side:
         return np.asarray((self.errors[0] - self.errors[1]).mean(axis=1))
 
     @property
+    def cost_error(self) -> float:
+        """How large a difference of the costs may come from norms that are stored in float32."""
+        both = [one.curves for one in self.couples if one.curves]
+        return max((own.cost_error + other.cost_error for own, other in both), default=0.0)
+
+    @property
+    def costs_equal(self) -> bool:
+        """Whether no difference of the costs is larger than that, where any is known."""
+        known = self.each["cost"][np.isfinite(self.each["cost"])]
+        return bool(known.size and (np.abs(known) <= self.cost_error).all())
+
+    @property
     def unmatched(self) -> int:
         """How many couples have curves without a training loss in common."""
         return int(np.isnan(self.matched_each).sum())
@@ -94,19 +109,31 @@ def sides_of(groups: Sequence[Group]) -> tuple[Side, ...]:
     for group in groups:
         couples = [couple for net in group.networks if (couple := _of_run(net)) is not None]
         if couples:
-            found.append(_side(group.label, couples, paired=True, control=group.control))
+            changed = recipes.PENALTIES.intersection(group.networks[0].changes)
+            found.append(
+                _side(
+                    group.label,
+                    couples,
+                    paired=True,
+                    control=group.control,
+                    one_cost=not changed,
+                )
+            )
     for one, other in _matching(groups):
         couples = _of_two(one, other)
         if couples:
             label = f"{one.label} and {other.label}"
             first, second = one.networks[0].recipe, other.networks[0].recipe
+            differs = recipes.different_keys(first, second)
+            alike = recipes.one_penalty(first, second)
             found.append(
                 _side(
                     label,
                     couples,
                     paired=False,
-                    differs=recipes.different_keys(first, second),
-                    one_penalty=recipes.one_penalty(first, second),
+                    differs=differs,
+                    one_penalty=alike,
+                    one_cost=alike and not recipes.PENALTIES.intersection(differs),
                 )
             )
     return tuple(found)
@@ -161,6 +188,7 @@ def _side(
     control: bool = False,
     differs: tuple[str, ...] = (),
     one_penalty: bool = True,
+    one_cost: bool = True,
 ) -> Side:
     each = _last(couples)
     known = {name: values[np.isfinite(values)] for name, values in each.items()}
@@ -173,6 +201,7 @@ def _side(
         control=control,
         differs=differs,
         one_penalty=one_penalty,
+        one_cost=one_cost,
         couples=tuple(couples),
         last={name: over_seeds(values) for name, values in known.items() if values.size},
         each=each,

@@ -10,6 +10,8 @@ from resprobe_analyses import wording
 from resprobe_analyses.estimates import Estimate
 from resprobe_analyses.statistics import MINIMUM_SEEDS
 
+BY_ROUNDING = 1e-3  # of the largest number; a distance above it is told beside that number
+
 
 def size(value: float) -> str:
     """Write a number with two digits, as "0.0042", "1,900" or "2.3e−06"."""
@@ -23,6 +25,18 @@ def size(value: float) -> str:
 def signed(value: float) -> str:
     """Write a number with two digits and its sign, as "+0.0042"."""
     return f"+{size(value)}" if value > 0 else size(value)
+
+
+def apart(multiple: float, unit: float) -> str:
+    """Write a distance in units of rounding, or beside the largest number where it is no rounding.
+
+    Args:
+        multiple: distance/(u·scale).
+        unit: u, the unit roundoff.
+    """
+    if multiple * unit > BY_ROUNDING:
+        return f"{percent(multiple * unit)} of the largest"
+    return f"{size(multiple)} unit{'' if size(multiple) == '1' else 's'} of rounding"
 
 
 def percent(value: float) -> str:
@@ -56,6 +70,11 @@ def basis(one: Estimate) -> str:
 def estimated(one: Estimate, write: Callable[[float], str] = signed) -> str:
     """Write a scalar with its interval over seeds, or say why there is none."""
     return f"{value_of(one, write)} ({basis(one)})"
+
+
+def seeds(count: int) -> str:
+    """Give "1 seed" or "5 seeds"."""
+    return f"{count} seed{'' if count == 1 else 's'}"
 
 
 def steps(count: int) -> str:

@@ -69,6 +69,8 @@ def mean_in_words(values: npt.ArrayLike, *, exponential: bool = False) -> str:
     if not numbers.size:
         return "not measured"
     written = np.exp if exponential else np.asarray
+    if numbers.size > 1 and np.ptp(numbers) == 0:  # of which there is no interval
+        return f"{written(numbers[0]):.3g} (each of {numbers.size} seeds)"
     interval = student_interval(numbers)
     if interval is None:
         return f"{written(numbers.mean()):.3g} ({numbers.size} seeds, no interval)"
