@@ -225,7 +225,7 @@ def test_responses_to_noise_are_compared_at_equal_noise_over_layers(size, outcom
     assert judged(yt_n.STUDY, evidence) == outcome
     notes = " ".join(evidence.notes)
     assert "At equal ‖ΔW‖_F 3 of 4 layers are compared" in notes
-    assert "is in a residual network 0.667 [" in notes
+    assert "is in a residual network 0.667 (each of 5 seeds)" in notes
     assert "was changed to noise of equal ‖ΔW‖_F" in notes
 
 

@@ -125,7 +125,7 @@ def test_yt_f6_takes_runs_whose_losses_never_differ():
     data["loss_distance"][1] = 0.0
     data["loss_distance"][5:] = 0.0
     single, double = yt_f6.measure(result_of(data), rounding_points()).notes[:2]
-    assert "ends at 0.001 (4 seeds" in single
+    assert "ends at 0.001 (each of 4 seeds)" in single
     assert "ends at not measured" in double
 
 
