@@ -74,6 +74,7 @@ def pair_variables(found: Effect) -> tuple[Variables, dict[str, Any]]:
         return placed(steps, [None if m is None else (m.pair.step, get(m)) for m in members])
 
     dims = ("network", "training_step")
+    # mypy does not infer a lambda with a default, which binds the loop's name
     variables: Variables = {
         name: number(dims, over_steps(lambda m, n=name: getattr(m.pair, n)), _pair_name(name))  # type: ignore[misc]
         for name in ("loss", *PAIR_VALUES)
