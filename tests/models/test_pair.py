@@ -1,5 +1,6 @@
 """Two equivalent networks in lockstep: what is recorded, kept, resumed and refused."""
 
+import re
 import shutil
 import tomllib
 
@@ -212,7 +213,12 @@ class TestEnd:
         run = tmp_path / "run"
         hot = 'pair.changes=["schedule.learning_rate=1e200"]'
         assert train(pair(hot, "train.epochs=3"), run).status == "diverged"
-        assert "the partner's loss is not finite at step 5" in (run / "log.txt").read_text()
+        # the loss is looked at twice a second: on a slow machine before the epoch's last step
+        said = re.search(
+            r"the partner's loss is not finite at step (\d)", (run / "log.txt").read_text()
+        )
+        assert said
+        assert 1 < int(said[1]) <= 5
         tree = resprobe.open(run)
         for path in ("training/step", "training/pair", "partner/training/step"):
             assert tree[path].attrs["status"] == "diverged"
