@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,21 +13,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resprobe.blocks.discover import blocks_of_samples
 from resprobe.blocks.samples import count_samples
-from resprobe.blocks.selftest import prove
-from resprobe.errors import DiskFullError, InputError, UnknownNameError
-from resprobe.handover import Rows, WritingThread
-from resprobe.provenance import device_attributes, provenance
-from resprobe.quantities.quantity import all_quantities, of_family
+from resprobe.errors import InputError, UnknownNameError
+from resprobe.handover import Rows
+from resprobe.quantities.quantity import of_family
+from resprobe.record_begin import chosen, found_and_proven, root_attributes
+from resprobe.record_file import RecordFile
 from resprobe.record_jacobian import FixedSamples
+from resprobe.record_model import Watch, is_compiled, network_of, uncompiled
 from resprobe.record_step import BATCH_ROWS, StepWork
+from resprobe.record_together import together
 from resprobe.store.lock import run_lock
-from resprobe.store.replay import Replay, ReplayingWriter
-from resprobe.store.schema import STATUS
+from resprobe.store.replay import Replay
 from resprobe.store.training import (
     EPOCH,
-    EPOCHS,
     JACOBIAN,
     PAIR,
     STEP,
@@ -36,15 +34,9 @@ from resprobe.store.training import (
     pair_group,
     training_groups,
 )
-from resprobe.store.writer import Writer
 
 if TYPE_CHECKING:
     from resprobe.blocks.block import Blocks
-
-# The longest that a row waits for being handed over, in seconds.
-_PATIENCE = 10.0
-
-_ALWAYS = ("loss", "accuracy", "learning_rate")
 
 
 class Recorder:
@@ -63,17 +55,39 @@ class Recorder:
     gradient, and norms of weights, gradients and updates; for each parameter norm, mean and
     standard deviation of weights, gradients and updates; loss, accuracy and learning rate.
     Nothing in a step waits for the device: rows are handed over in batches and written by a
-    thread. Several forward passes before one `step` count as one batch; passes without a backward
-    pass do not count. Gradients are those of the loss that is differentiated: with a gradient
-    scaler `branch_gradient_norm` is scaled. To find the blocks and to prove itself the Recorder
-    runs the model a few more times at the first step and puts buffers and random states back.
+    thread. To find the blocks and to prove itself the Recorder runs the model a few more times at
+    the first step and puts buffers and random states back.
+
+    Several forward passes before one `step` count as one batch (gradient accumulation); passes
+    without a backward pass do not count. Gradients are those of the loss that is differentiated:
+    of each pass's loss divided by the number of passes they are those of one large batch.
+
+    With a gradient scaler they are those of the loss without its scale. Call `step` after
+    `scaler.step(optimizer)`, which takes the scale out of the parameters' gradients. A step that
+    the scaler skips is a row like any other: its update is 0, and the gradients that overflowed
+    are inf or NaN, which in `gradient_norm` is NaN.
+
+    With several processes each makes the Recorder, calls `step` at the same steps and gives the
+    loss of its own samples. Mean and standard deviation over the batch, loss and accuracy are then
+    those over the samples of all processes, and gradients those of the processes' mean loss, as
+    DistributedDataParallel takes it: the row that one process would record of the whole batch. A
+    recorded step costs one sum over the processes. The first writes the file and tells.
+
+    Where `torch.compile` is used, recorded steps run uncompiled, since compiled ones show nothing
+    of their inside, and the others compiled: so they differ by rounding, and with `every=1`
+    nothing runs compiled. What runs between two steps does so as the step after it.
 
     Args:
-        model: an eager module whose first dimension is the sample; not compiled.
+        model: a module whose first dimension is the sample; it may be compiled, and in
+            DistributedDataParallel.
         out: a run directory (written as `training.h5` there) or a path ending in .h5.
         optimizer: the learning rate is read from its first group; None leaves it NaN.
         every: steps between recorded steps; the first step is always recorded.
         quantities: names to record beside loss, accuracy and learning rate; None for all.
+        scaler: multiplies the loss that is differentiated, as mixed precision in float16 needs.
+        distributed: whether every process of the default process group makes this Recorder with
+            the same arguments; None where the model is in DistributedDataParallel. False there
+            records the share of the one process that makes it.
         start_step: go on after this step of an earlier recording. Rows that it holds of later
             steps stay; those that are recorded again are compared with them (see `replay`), and
             replaced from the first difference on.
@@ -98,7 +112,7 @@ class Recorder:
 
     Raises:
         InputError: the file exists (without `start_step` or `resume`), another process holds the
-            run, no blocks are found, or the model can't be recorded.
+            run, no blocks are found, or the model can't be recorded, as where it is sharded.
         UnknownNameError: of a quantity that is not recorded while training.
         ViolationError: the self-test fails on the model.
     """
@@ -111,6 +125,8 @@ class Recorder:
         optimizer: torch.optim.Optimizer | None = None,
         every: int = 1,
         quantities: Sequence[str] | None = None,
+        scaler: torch.amp.GradScaler | None = None,
+        distributed: bool | None = None,
         start_step: int = 0,
         jacobian_every: int = 0,
         jacobian_samples: Tensor | tuple[Any, ...] | None = None,
@@ -131,33 +147,54 @@ class Recorder:
                 "jacobian_every and jacobian_samples belong together; give both, such as "
                 "jacobian_every=500, jacobian_samples=x[:4]."
             )
-        self.model = model
+        self.model, wrapped = network_of(model)
         self.path = Path(out) if str(out).endswith(".h5") else Path(out) / "training.h5"
         self.status: str | None = None
         self.blocks: Blocks | None = None
-        self._optimizer = optimizer
+        device = next((p.device for p in self.model.parameters()), torch.device("cpu"))
+        self._together = together(distributed, wrapped, device)
+        if pair and self._together is not None:
+            raise InputError("a pair of networks is recorded by one process; leave out pair.")
+        self._optimizer, self._scaler = optimizer, scaler
         self._every = every
-        self._names = _chosen(quantities)
+        self._names = chosen(quantities)
         self._step = self._start = start_step
         self._jacobian_every, self._jacobian_samples = jacobian_every, jacobian_samples
         self._jacobians: FixedSamples | None = None
         self._pair_names = [quantity.name for quantity in of_family("pair")] if pair else []
         self._pair_rows = Rows(dict.fromkeys(self._pair_names, 0), BATCH_ROWS)
         self._resume = resume or start_step > 0
-        self._tell = tell or _to_stderr
         self._attributes = dict(attributes or {})
         self._stack = ExitStack()
+        self._watch = Watch(self.model, self._enter_forward, self._leave_forward)
         self._work: StepWork | None = None
-        self._thread: WritingThread | None = None
-        self._epochs = 0
-        self._epoch_rows: list[dict[str, Any]] = []
-        self._last_handover = time.monotonic()
-        self._full: DiskFullError | None = None
-        self._replaying: ReplayingWriter | None = None
-        self._told: set[str] = set()
+        writes = self._together is None or self._together.writes
+        self._file = RecordFile(self.path, tell or _to_stderr) if writes else None
+        self._agreed = self._together is None
+        self._ended = False
         self._beginning = False
 
     def __enter__(self) -> Self:
+        error = None
+        try:
+            if self._file is not None:
+                self._take_place()
+        except InputError as found:
+            error = found
+        if self._together is not None:
+            self._together.begin(error)
+        elif error is not None:
+            raise error
+        self._stack.callback(self._leave_model)
+        self._prepare()
+        return self
+
+    def _take_place(self) -> None:
+        """Make and lock the directory of the file.
+
+        Raises:
+            InputError: there is a file to go on in that nobody asked for, or it can't be made.
+        """
         if self.path.exists() and not self._resume:
             raise InputError(
                 f"{self.path} exists; choose another place, or go on after its step with "
@@ -171,14 +208,6 @@ class Recorder:
                 "another place."
             ) from error
         self._stack.enter_context(run_lock(self.path.parent))
-        for handle in (
-            self.model.register_forward_pre_hook(self._enter_forward, with_kwargs=True),
-            self.model.register_forward_hook(
-                self._leave_forward, with_kwargs=True, always_call=True
-            ),
-        ):
-            self._stack.callback(handle.remove)
-        return self
 
     def __exit__(
         self,
@@ -186,33 +215,25 @@ class Recorder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        status = self.status or ("finished" if kind is None else "interrupted")
+        self._ended = True
         try:
-            if self._thread is not None and self._work is not None:
-                try:
-                    self._hand_over()
-                finally:
-                    self._thread.close(status)
-                self._report()
+            if self._file is not None:
+                self._file.close(self.status or ("finished" if kind is None else "interrupted"))
         finally:
-            if self._work is not None:
-                self._work.close()
             self._stack.close()
 
     @property
     def replay(self) -> Replay:
         """What came of recording rows again that an earlier life of the training had recorded."""
-        return Replay() if self._replaying is None else self._replaying.replay
+        return Replay() if self._file is None else self._file.replay
 
     def flush(self) -> None:
         """Wait until every step so far is safe in the file; call it before writing a checkpoint.
 
         A training that goes on from the checkpoint then lacks no row, however it was ended.
         """
-        self._hand_over()
-        if self._thread is not None:
-            self._thread.flush()
-        self._report()
+        if self._file is not None:
+            self._file.flush()
 
     def step(
         self,
@@ -238,12 +259,13 @@ class Recorder:
                 "Recorder(pair=True) and Recorder.step(loss, pair=…) belong together; give both "
                 "or neither."
             )
-        if self._failed:
+        if self._ended:
             return
         if (self._step - 1) % self._every == 0:
             self._record(loss, accuracy, pair)
         if self._jacobian_every and (self._step - 1) % self._jacobian_every == 0:
             self._measure_jacobians()
+        self._prepare()
 
     def _record(
         self,
@@ -251,11 +273,13 @@ class Recorder:
         accuracy: Tensor | float | None,
         pair: Callable[[], Mapping[str, Tensor]] | None,
     ) -> None:
-        if self._work is None or not self._work.passes:
-            raise InputError(
-                "Recorder.step was called without a forward pass of the model in training mode "
-                "before it; call it once after each optimizer.step()."
-            )
+        if not self._goes_on():
+            return
+        work = self._work
+        if self._failed or work is None:
+            if self._together is not None:  # the others wait for this process
+                self._together.pass_by()
+            return
         for name, value in (("loss", loss), ("accuracy", accuracy)):
             if isinstance(value, Tensor) and value.numel() != 1:
                 raise InputError(
@@ -265,34 +289,54 @@ class Recorder:
         groups = self._optimizer.param_groups if self._optimizer is not None else ()
         rate = float(groups[0]["lr"]) if groups else float("nan")
         with torch.no_grad():
-            row = self._work.row(loss, accuracy)
-        self._work.rows.add(row, {"step": self._step, "learning_rate": rate})
+            row = work.row(loss, accuracy)
+        if row is None or self._file is None:
+            return
+        work.rows.add(row, {"step": self._step, "learning_rate": rate})
         if pair is not None:
             figures = pair()
             together = torch.stack([figures[name] for name in self._pair_names])
             self._pair_rows.add(together, {"step": self._step})
-        late = time.monotonic() - self._last_handover > _PATIENCE
-        if self._work.rows.full or late:
-            self._hand_over()
+        self._file.added()
+
+    def _goes_on(self) -> bool:
+        """Whether there is something to record; the processes agree on it once.
+
+        Raises:
+            InputError: no forward pass was seen, or the processes record different things.
+        """
+        work = self._work
+        if self._together is None:
+            if not self._failed and (work is None or not work.passes):
+                raise InputError(
+                    "Recorder.step was called without a forward pass of the model in training "
+                    "mode before it; call it once after each optimizer.step(), and give the "
+                    "Recorder the model that runs, not a copy or an export of it."
+                )
+            return not self._failed
+        if not self._agreed:
+            self._agreed = True
+            layout, size = (None, 0) if work is None else (work.layout, work.shared_size)
+            self._ended = not self._together.agree(layout, size, stopped=self._failed)
+        return not self._ended
 
     def _measure_jacobians(self) -> None:
-        if self._jacobians is None or self._thread is None:
+        if self._jacobians is None or self._file is None or self._failed:
             return
         try:
-            found = self._jacobians.row()
+            with uncompiled(self.model):
+                found = self._jacobians.row()
         except (InputError, RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
             # Whatever the measurement meets, the training goes on.
             found = self._jacobians.missing()
             reason = str(error).strip().splitlines()[0]
-            self._say_once(
+            self._file.say_once(
                 "jacobians",
                 f"warning: the Jacobians at step {self._step} can't be measured and are NaN: "
                 f"{reason}",
             )
-        row = {"step": np.asarray([self._step]), **found}
-        self._hand_over()  # rows that wait would wait for this one's time, too
-        if self._thread is not None:
-            self._thread.put(JACOBIAN, row)
+        # Rows that wait would wait for this one's time, too.
+        self._file.put(JACOBIAN, {"step": np.asarray([self._step]), **found})
 
     def epoch(self, **values: float) -> None:
         """Record the end of an epoch.
@@ -308,150 +352,94 @@ class Recorder:
         for name in values:
             if name not in known:
                 raise UnknownNameError("value of an epoch", name, known)
-        self._epochs += 1
-        row = {**known, **values, "epoch": self._epochs, "step": self._step}
-        self._epoch_rows.append({name: np.asarray([value]) for name, value in row.items()})
-        self._hand_over()
+        if self._file is not None:
+            self._file.end_epoch({**known, **values}, self._step)
 
     # -- the model's forward pass -----------------------------------------------------------------
 
-    def _enter_forward(self, model: nn.Module, args: Any, kwargs: Any) -> None:
-        if not (model.training and torch.is_grad_enabled()) or self._failed:
+    def _prepare(self) -> None:
+        """Make the model ready for the step that comes: watched and uncompiled if recorded."""
+        # A process that can't write goes on with the others, but has nothing to measure.
+        recorded = self._step % self._every == 0 and not (self._failed or self._ended)
+        if recorded == self._watch.on:
             return
-        if self._step % self._every or self._beginning:
+        if not recorded:
+            self._leave_model()
+            return
+        self._watch.start()
+        if self._work is not None:
+            self._work.attach()
+
+    def _leave_model(self) -> None:
+        if self._work is not None:
+            self._work.detach()
+        self._watch.stop()
+
+    def _enter_forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not (self.model.training and torch.is_grad_enabled()) or self._failed:
+            return
+        if self._beginning:
             return
         if self._work is None:
+            compiled = is_compiled(self.model)
             self._beginning = True  # the self-test runs the model too
             try:
-                self._work = self._begin(args, kwargs)
-            except DiskFullError as error:
-                self._full = error
-                self._report()
-                return
+                with uncompiled(self.model):
+                    self._begin(args, kwargs, compiled=compiled)
             finally:
                 self._beginning = False
-        self._work.enter(args, kwargs)
-
-    def _leave_forward(self, model: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         if self._work is not None:
-            # A forward that raised has no output; its own error must reach the caller.
-            self._work.leave(finished=output is not None)
+            self._work.enter(args, kwargs)
 
-    def _begin(self, args: Any, kwargs: Any) -> StepWork:
+    def _leave_forward(self, finished: bool) -> None:
+        if self._work is not None:
+            self._work.leave(finished=finished)
+
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, compiled: bool) -> None:
         """Find the blocks, prove the instrument and make the file, at the first forward pass."""
-        device = next(self.model.parameters()).device
-        # The blocks are the same with and without autocast; under it, casts would hide parameters.
-        with torch.autocast(device.type, enabled=False):
-            blocks = blocks_of_samples(self.model, args, kwargs)
-            proof = _prove(self.model, args, kwargs) if blocks.blocks else ""
-        if not blocks.blocks:
-            raise InputError(
-                "no residual blocks were found in the model, so there is nothing to record; a "
-                "plain network may declare its units in the attribute plain_units."
+        self.blocks, proof = found_and_proven(self.model, args, kwargs, quiet=self._file is None)
+        work = StepWork(self.model, self.blocks, self._names, self._scaler, self._together)
+        if self._file is not None:
+            attributes = root_attributes(self.model, proof=proof, every=self._every)
+            if compiled:
+                attributes["compiled"] = "recorded steps ran uncompiled, the others compiled"
+            self._begin_file(self._file, self.blocks, work.rows, attributes)
+            if compiled and self._every == 1:
+                self._file.say_once(
+                    "compiled",
+                    "warning: every step is recorded, and recorded steps run uncompiled, so "
+                    "torch.compile gains nothing; record fewer of them, such as every=10.",
+                )
+        if not self._failed:
+            work.attach()
+            self._work = work
+
+    def _begin_file(
+        self, file: RecordFile, blocks: Blocks, rows: Rows, attributes: dict[str, Any]
+    ) -> None:
+        if self._together is not None:
+            attributes["block_statistics"] = (
+                f"of the whole batch of {self._together.count} processes"
             )
-        self.blocks = blocks
-        parameters = dict(self.model.named_parameters())
-        dtype = str(next(iter(parameters.values())).dtype).removeprefix("torch.")
-        attributes = {
-            **provenance(),
-            **device_attributes(str(device), dtype),
-            "batch_norm_mode": "train",
-            "self_test": proof,
-            "record_every": self._every,
-            **self._attributes,
-        }
-        groups = [*training_groups(blocks, list(parameters), self._names)]
+        names = [name for name, _ in self.model.named_parameters()]
+        groups = [*training_groups(blocks, names, self._names)]
         if self._jacobian_samples is not None:
             self._jacobians = FixedSamples(self.model, self._jacobian_samples, blocks)
             groups.append(jacobian_group(blocks, count_samples(self._jacobian_samples)))
         if self._pair_names:
             groups.append(pair_group())
-        resume = self._resume and self.path.exists()
-        writer = Writer(self.path, groups, attributes, chunk_rows=BATCH_ROWS, resume=resume)
-        if resume:
-            self._replaying = self._go_on(writer, [group.path for group in groups])
-        self._thread = WritingThread(self._replaying or writer)
-        return StepWork(self.model, blocks, parameters, self._names, device)
-
-    def _go_on(self, writer: Writer, groups: Sequence[str]) -> ReplayingWriter:
-        """Find the rows that training goes on from; say so if rows before it are missing."""
-        starts = {group: int((writer.read(group, "step") <= self._start).sum()) for group in groups}
-        self._epochs = starts[EPOCHS]
-        before = writer.rows(STEP)[: starts[STEP]]
-        last = int(before[-1]) if len(before) else 1 - self._every
-        following = last + (int(before[-1] - before[-2]) if len(before) > 1 else self._every)
-        if following <= self._start:
-            self._tell(
-                f"warning: steps {following} to {self._start} are not in {self.path}: "
-                "its recording ended before the checkpoint that training goes on from."
-            )
-        for group in groups:
-            writer.put(group, {"status": STATUS.index("recording")})
-        return ReplayingWriter(writer, starts)
-
-    # -- handing over -------------------------------------------------------------------------
+        file.begin(
+            groups,
+            {**attributes, **self._attributes},
+            {STEP: rows, PAIR: self._pair_rows},
+            go_on=(self._start, self._every) if self._resume else None,
+        )
 
     @property
     def _failed(self) -> bool:
-        return self._full is not None or (
-            self._thread is not None and self._thread.error is not None
-        )
-
-    def _hand_over(self) -> None:
-        self._last_handover = time.monotonic()
-        if self._thread is None or self._work is None:
-            return
-        if len(self._work.rows):
-            self._thread.put(STEP, self._work.rows.take())
-        if len(self._pair_rows):
-            self._thread.put(PAIR, self._pair_rows.take())
-        for row in self._epoch_rows:
-            self._thread.put(EPOCHS, row)
-        self._epoch_rows.clear()
-        self._report()
-
-    def _report(self) -> None:
-        """Say once that recording stopped, and that a repetition differs; training goes on.
-
-        Other errors of the writing thread are raised.
-        """
-        replay = self.replay
-        if replay.differing:
-            self._say_once("differing", f"warning: {replay}.")
-        elif replay.dropped:
-            self._say_once("dropped", f"warning: {replay}.")
-        error = self._full or (self._thread.error if self._thread is not None else None)
-        if error is None:
-            return
-        if not isinstance(error, DiskFullError):
-            if "raised" in self._told:
-                return
-            self._told.add("raised")
-            raise error
-        self._say_once("full", f"Recording stopped, training goes on: {error}")
-
-    def _say_once(self, what: str, text: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            self._tell(text)
+        """Whether nothing can be written any more."""
+        return self._file is not None and self._file.failed
 
 
 def _to_stderr(text: str) -> None:
     sys.stderr.write(f"{text}\n")
-
-
-def _chosen(quantities: Sequence[str] | None) -> frozenset[str]:
-    known = {
-        name for name, q in all_quantities().items() if q.while_training or q.family == "step"
-    } | {"weight_norm"}
-    for name in quantities or ():
-        if name not in known:
-            raise UnknownNameError("quantity of a training step", name, known)
-    return frozenset(known if quantities is None else {*quantities, *_ALWAYS})
-
-
-def _prove(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str:
-    """Prove the instrument on a few samples, or on everything where samples can't be told."""
-    if len(args) == 1 and not kwargs and isinstance(args[0], Tensor):
-        args = (args[0][:4],)
-    return prove(model, args, kwargs, training=True)

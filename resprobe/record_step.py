@@ -19,10 +19,12 @@ from resprobe.errors import InputError
 from resprobe.handover import Rows
 from resprobe.linalg.norms import run_norms, run_products, sum_of_squares
 from resprobe.quantities.norms import from_sums
+from resprobe.record_parameters import ParameterStatistics
 from resprobe.store.training import training_groups
 
 if TYPE_CHECKING:
     from resprobe.blocks.block import Block, Blocks
+    from resprobe.record_together import Together
 
 # Rows handed over at once.
 BATCH_ROWS = 64
@@ -35,57 +37,18 @@ _OF_SUMS = (
     "branch_shortcut_cosine",
 )
 _OF_SHORTCUT = {"shortcut_norm", "branch_shortcut_ratio", "branch_shortcut_cosine"}
-_OF_PARAMETERS = ("parameter", "parameter_gradient", "parameter_update")
-
-
-class _Parameters:
-    """Norms and sums of many tensors in few operations.
-
-    Small tensors of one shape are stacked and reduced together, because calling an operation
-    costs more than reducing them; large ones are reduced by themselves.
-
-    Args:
-        parameters: all that is trained, by name.
-    """
-
-    SMALL = 1 << 16
-
-    def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
-        self.tensors = list(parameters.values())
-        groups: dict[tuple[Any, ...], list[int]] = {}
-        for place, tensor in enumerate(self.tensors):
-            small = tensor.numel() <= self.SMALL
-            key = (tensor.shape, tensor.dtype) if small else (place,)
-            groups.setdefault(key, []).append(place)
-        self._groups = list(groups.values())
-        order = [place for group in self._groups for place in group]
-        device = self.tensors[0].device
-        back = torch.empty(len(order), dtype=torch.int64)
-        back[torch.tensor(order)] = torch.arange(len(order))
-        self._back = back.to(device)
-
-    def stacked(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """Copy the tensors, one for each parameter, into stacks `(tensor, element)`."""
-        return [
-            torch.stack([tensors[place].detach() for place in group]).reshape(len(group), -1)
-            for group in self._groups
-        ]
-
-    def norms(self, stacks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Give L2 norm and sum of each tensor, `(parameter,)` float64, in the given order."""
-        norms = torch.cat(
-            [torch.linalg.vector_norm(stack, dim=1, dtype=torch.float64) for stack in stacks]
-        )
-        sums = torch.cat([stack.sum(dim=1, dtype=torch.float64) for stack in stacks])
-        return norms[self._back], sums[self._back]
 
 
 class _Pass:
-    """What one forward pass left: norms of runs by block, and of the branches' gradients."""
+    """What one forward pass left: norms of runs by block, and of the branches' gradients.
+
+    The gradients are those of the loss times `scale`, where a gradient scaler gave one.
+    """
 
     def __init__(self) -> None:
         self.runs: dict[str, list[Tensor]] = {"x": [], "s": [], "g": [], "dot": []}
         self.gradients: dict[int, Tensor] = {}
+        self.scale: Tensor | None = None
         self.samples = 0
 
     def check(self, block: Block, branch: Tensor) -> None:
@@ -105,35 +68,36 @@ class _Pass:
 
 
 class StepWork:
-    """The tensors of one step in progress and the arithmetic that makes a row of them."""
+    """The tensors of one step in progress and the arithmetic that makes a row of them.
+
+    Args:
+        model: the network.
+        blocks: that were found in it.
+        names: quantities that are wanted.
+        scaler: of the loss, whose gradients are divided by its scale again.
+        together: the processes that share the batch, where there are several.
+    """
 
     def __init__(
         self,
         model: nn.Module,
         blocks: Blocks,
-        parameters: Mapping[str, nn.Parameter],
         names: frozenset[str],
-        device: torch.device,
+        scaler: torch.amp.GradScaler | None = None,
+        together: Together | None = None,
     ) -> None:
+        parameters = dict(model.named_parameters())
         self._blocks = blocks
         self._names = names
-        self._device = device
-        self._parameters = _Parameters(parameters)
-        self._numel = torch.tensor(
-            [p.numel() for p in parameters.values()], dtype=torch.float64, device=device
-        )
-        order = {name: place for place, name in enumerate(parameters)}
-        membership = torch.zeros(len(blocks), len(parameters), dtype=torch.float64)
-        for block in blocks:
-            for name in block.parameters:
-                if name in order:
-                    membership[block.index, order[name]] = 1.0
-        self._membership = membership.to(device)
-        self._wants_updates = any("update" in name for name in names)
-        self._previous: list[Tensor] = []
+        self._scaler, self._together = scaler, together
+        self._device = next(iter(parameters.values())).device
+        self._one = torch.ones((), dtype=torch.float64, device=self._device)
         self._live = LiveBlocks(model, blocks.blocks, self)
         self._passes: list[_Pass] = []
         self._inputs: dict[int, Tensor] = {}
+        self._wanted = [n for n in (*_OF_SUMS, "branch_gradient_norm") if n in names]
+        writes = together is None or together.writes
+        self._parameters = ParameterStatistics(parameters, blocks, names) if writes else None
         self.widths = {
             v.name: _width(v.dims, len(blocks), len(parameters))
             for v in training_groups(blocks, list(parameters), names)[0].variables
@@ -146,11 +110,29 @@ class StepWork:
         """How many forward passes the step in progress has seen."""
         return len(self._passes)
 
+    @property
+    def layout(self) -> str:
+        """Say which numbers of which blocks this process gives of its samples."""
+        names = [block.name for block in self._blocks]
+        return f"{self._wanted} of {names}, {'' if self._scaler is None else 'un'}scaled"
+
+    @property
+    def shared_size(self) -> int:
+        """How many numbers a step is that is added up over processes."""
+        return 2 * len(self._wanted) * len(self._blocks) + 3
+
+    def attach(self) -> None:
+        """Put the hooks on the model with which its blocks are seen."""
+        self._live.attach()
+
+    def detach(self) -> None:
+        """Leave nothing on the model, as for the steps that are not recorded."""
+        self._live.detach()
+
     def enter(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Begin a forward pass; before the first of a step, keep the weights it starts from."""
-        if not self._passes and self._wants_updates:
-            with torch.no_grad():
-                self._previous = self._parameters.stacked(self._parameters.tensors)
+        if not self._passes and self._parameters is not None:
+            self._parameters.keep()
         self._passes.append(_Pass())
         self._inputs.clear()
         self._live.start(args, kwargs)
@@ -162,10 +144,6 @@ class StepWork:
         if not finished:
             self._passes.pop()
         self._live.stop(finished=finished)
-
-    def close(self) -> None:
-        """Leave nothing on the model."""
-        self._live.close()
 
     # The blocks are shown in the order of execution. Their tensors are reduced to the norms of
     # short runs at once, because they may be overwritten; a row adds those up at its end.
@@ -196,24 +174,52 @@ class StepWork:
         if "branch_gradient_norm" in names and operand.requires_grad:
 
             def seen(gradient: Tensor) -> None:
+                if one.scale is None and self._scaler is not None:
+                    # That of this backward pass: the next step may have another.
+                    one.scale = self._scaler.scale(self._one)
                 norms = run_norms(samples_first(block, gradient))
                 one.gradients[block.index] = norms if factor == 1 else norms / abs(factor)
 
             operand.register_hook(seen)
 
-    def row(self, loss: Tensor | float, accuracy: Tensor | float | None) -> Tensor:
-        """Give all columns of this step as one float64 vector on the device, and start anew."""
-        values = self._of_blocks()
-        values.update(self._of_parameters())
-        values["loss"] = self._scalar(loss)
-        values["accuracy"] = self._scalar(float("nan") if accuracy is None else accuracy)
+    def row(self, loss: Tensor | float, accuracy: Tensor | float | None) -> Tensor | None:
+        """Give all columns of this step as one float64 vector on the device, and start anew.
+
+        None in a process that does not write: it only adds its samples to those of the others.
+        """
+        missing = float("nan")
+        figures = [self._scalar(loss), self._scalar(missing if accuracy is None else accuracy)]
+        values = self._of_blocks(figures)
         self._passes = []
+        if self._parameters is None:
+            return None
+        values.update(self._parameters.row())
         return torch.cat([values[name].reshape(-1) for name in self.widths])
 
-    def _of_blocks(self) -> dict[str, Tensor]:
-        """Give mean and standard deviation over the batch of each block's quantities."""
+    def _of_blocks(self, figures: list[Tensor]) -> dict[str, Tensor]:
+        """Give the figures, and mean and standard deviation of each block's quantities."""
         # A pass without a backward pass, of a batch that was skipped, is no part of the step.
         passes = [one for one in self._passes if one.gradients] or self._passes
+        values = dict(zip(("loss", "accuracy"), figures, strict=True))
+        if self._together is None and not self._wanted:
+            return values
+        of_samples = self._of_samples(passes)
+        if self._together is None:
+            std, mean = torch.std_mean(of_samples, dim=2, correction=0)
+        else:
+            mean, std, joined = self._together.statistics(
+                of_samples, torch.stack(figures), sum(one.samples for one in passes)
+            )
+            values["loss"], values["accuracy"] = joined
+        for place, name in enumerate(self._wanted):
+            values[name], values[f"{name}_std"] = mean[place], std[place]
+        return values
+
+    def _of_samples(self, passes: Sequence[_Pass]) -> Tensor:
+        """Give the wanted quantities of each sample, `(quantity, block, sample)` float64."""
+        if not passes or not self._wanted:
+            shape = (len(self._wanted), len(self._blocks), 0)
+            return torch.zeros(shape, dtype=torch.float64, device=self._device)
         sums = {}
         for key in ("x", "s", "g", "dot"):
             if passes[0].runs[key]:
@@ -225,19 +231,17 @@ class StepWork:
             of_samples["branch_gradient_norm"] = torch.cat(
                 [self._of_gradient(one) for one in passes], dim=1
             )
-        names = [name for name in (*_OF_SUMS, "branch_gradient_norm") if name in of_samples]
-        wanted = [name for name in names if name in self._names]
-        values = {}
-        if wanted:
-            std, mean = torch.std_mean(
-                torch.stack([of_samples[name] for name in wanted]), dim=2, correction=0
-            )
-            for place, name in enumerate(wanted):
-                values[name], values[f"{name}_std"] = mean[place], std[place]
-        return values
+        return torch.stack([of_samples[name] for name in self._wanted])
 
     def _of_gradient(self, one: _Pass) -> Tensor:
         """Give the norms of a pass's branch gradients, `(block, sample)`, NaN where frozen."""
+        norms = self._norms_of_gradients(one)
+        if one.scale is not None:
+            norms = norms / one.scale
+        # The network is trained on the mean of the processes' losses.
+        return norms if self._together is None else norms / self._together.count
+
+    def _norms_of_gradients(self, one: _Pass) -> Tensor:
         shape = (len(self._blocks), one.samples or 1)
         norms = torch.full(shape, float("nan"), dtype=torch.float64, device=self._device)
         there = sorted(one.gradients)
@@ -249,58 +253,6 @@ class StepWork:
         for row, index in enumerate(there):
             norms[index] = found[row]
         return norms
-
-    def _of_parameters(self) -> dict[str, Tensor]:
-        """Give norm, mean and standard deviation of weights, gradients and updates."""
-        values: dict[str, Tensor] = {}
-        now: list[Tensor] | None = None
-        for kind, block_name in zip(
-            _OF_PARAMETERS, ("weight_norm", "gradient_norm", "update_norm"), strict=True
-        ):
-            statistics = {f"{kind}_norm", f"{kind}_mean", f"{kind}_std", block_name}
-            if not statistics & self._names:
-                continue
-            present = torch.ones_like(self._numel)
-            if kind == "parameter_gradient":
-                norm, total, present = self._of_gradients()
-            else:
-                now = now or self._parameters.stacked(self._parameters.tensors)
-                update = kind == "parameter_update"
-                stacks = torch._foreach_sub(now, self._previous) if update else now
-                norm, total = self._parameters.norms(stacks)
-            mean = total / self._numel
-            squares = norm.square()
-            values[f"{kind}_norm"] = norm
-            values[f"{kind}_mean"] = mean
-            values[f"{kind}_std"] = (squares / self._numel - mean.square()).clamp_(min=0).sqrt_()
-            values[block_name] = self._by_owner(squares, present)
-        return values
-
-    def _by_owner(self, squares: Tensor, present: Tensor) -> Tensor:
-        """Give the norm of each block's parameters that are present, NaN without any.
-
-        A product with zero would spread one parameter's NaN to every block.
-        """
-        counted = squares.where(present > 0, 0.0)
-        broken = (~counted.isfinite()).double()
-        total = self._membership @ counted.where(broken == 0, 0.0)
-        there = (self._membership @ present > 0) & (self._membership @ broken == 0)
-        return total.sqrt_().where(there, float("nan"))
-
-    def _of_gradients(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Give norm and sum of each gradient, NaN for a parameter that has none in this step.
-
-        The third tensor is 1 for a parameter that has one, else 0.
-        """
-        tensors = self._parameters.tensors
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in tensors]
-        norm, total = self._parameters.norms(self._parameters.stacked(gradients))
-        present = torch.ones_like(norm)
-        for place, parameter in enumerate(tensors):
-            if parameter.grad is None:
-                norm[place] = total[place] = float("nan")
-                present[place] = 0.0
-        return norm, total, present
 
     def _scalar(self, value: Tensor | float) -> Tensor:
         if isinstance(value, Tensor):

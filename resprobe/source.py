@@ -23,7 +23,7 @@ from resprobe.errors import InputError
 from resprobe.network import Network, is_code, is_registered, network, network_again
 from resprobe.reference import quoted
 from resprobe.run_recipe import read_run_recipe, recipe_path
-from resprobe.store.reader import is_run
+from resprobe.store.reader import is_run, recording_in
 
 if TYPE_CHECKING:
     import torch
@@ -347,6 +347,11 @@ def read_recipe(run: Path) -> dict[str, Any]:
     Raises:
         InputError: it is no run directory, or the recipe is damaged.
     """
+    if recording_in(run) is not None:
+        raise InputError(
+            f"{run} holds what was recorded of a training, but no model: measure a checkpoint with "
+            "`resprobe collect --model … --weights … --data … -o OUT`."
+        )
     if not run.is_dir() or not is_run(run):
         raise InputError(
             f"{run} is no run directory (it holds no recipe.toml); give the directory that "

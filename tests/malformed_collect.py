@@ -56,7 +56,7 @@ RUNS = [
     row("run: none there", "missing", "collect gone", "gone is no run directory"),
     row("run: a file", "kind of file", "collect my.toml", "my.toml is no run directory"),
     row("run: somebody else's folder", "foreign", "collect other", "other is no run directory"),
-    row("run: a loop's recording", "foreign", "collect loop", "loop is no run directory"),
+    row("run: a loop's recording", "foreign", "collect loop", "loop holds what was", "no model"),
     row("run: a name of 300 letters", "paths", f"collect {LONG}", LONG),
     row("run: no name", "options", ["collect", ""], "after collect is empty"),
     row("run: -", "options", "collect -", "run directory"),

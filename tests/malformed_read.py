@@ -110,7 +110,7 @@ FILES = [
     *each("a circular link", "kind of file", "x.h5", link("x.h5", "x.h5"), "x.h5"),
     *each("a folder", "kind of file", "x.h5", folder("x.h5"), "x.h5 is no run directory"),
     *each("a device", "kind of file", "/dev/null", nothing, "/dev/null"),
-    *each("a loop's folder", "foreign", "loop", nothing, "loop is no run directory"),
+    *each("a loop's folder", "truncated", "loop", cut("loop/training.h5", 0.5), "loop/training.h5"),
     *each("a name of 300 letters", "paths", LONG, nothing, LONG),
     *each("below a file", "paths", "my.toml/x.h5", nothing, "my.toml/x.h5"),
     *each("no name", "options", "''", nothing, "is empty"),

@@ -249,7 +249,8 @@ class Step:
         loss = correct = torch.zeros((), device=labels.device)
         if share > 0:
             loss, correct = self._training.batch(images, labels)
-            torch.autograd.backward(loss * share)
+            # What DistributedDataParallel would differentiate, were the shares equal: the loss.
+            torch.autograd.backward(loss * (share * self._training.processes.count))
         with torch.no_grad():
             return self._join(share, loss, correct, self._wish.to_stop)
 

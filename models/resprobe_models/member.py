@@ -90,14 +90,15 @@ class Member:
     ) -> Iterator[None]:
         """Record for the time of the training, into a file that goes on where it was resumed.
 
+        Several processes record together, and the first of them writes.
+
         Args:
             resume: whether it may go on in a file that is there.
             tell: called with a sentence on what went wrong but does not end the training.
             pair: whether every step is compared with that of a partner.
         """
         recipe, training = self.setup.recipe, self.setup.training
-        processes = training.processes
-        if recipe.record.every == 0 or not processes.writes:
+        if recipe.record.every == 0:
             yield
             return
         from resprobe import Recorder
@@ -107,10 +108,6 @@ class Member:
             for name, value in self.setup.provenance().items()
             if isinstance(value, str | int | float)
         }
-        if processes.count > 1:
-            provenance["block_statistics"] = (
-                f"of the share of the first of {processes.count} processes"
-            )
         samples = None
         if recipe.record.jacobian_every:
             indices, samples = self.setup.fixed_samples()
@@ -120,6 +117,7 @@ class Member:
             self.run,
             optimizer=training.optimizer,
             every=recipe.record.every,
+            distributed=training.processes.count > 1,
             jacobian_every=recipe.record.jacobian_every,
             jacobian_samples=samples,
             pair=pair,

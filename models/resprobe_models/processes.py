@@ -93,10 +93,11 @@ class StepSum:
     def __call__(
         self, share: float, loss: Tensor, correct: Tensor, stop: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Sum gradients, in place, and average the running statistics by share.
+        """Average gradients, in place, over the processes, and the running statistics by share.
 
         Args:
-            share: of the batch, 0 to 1; the gradients are those of the share's mean loss times it.
+            share: of the batch, 0 to 1; the gradients are those of the share's mean loss times it
+                and the number of processes, so that their mean is that of the whole batch.
             loss: mean over the share, 0-d.
             correct: right answers in the share, 0-d.
             stop: whether this process wishes to stop.
@@ -124,7 +125,7 @@ class StepSum:
         return sums[-1][0], sums[-1][1], sums[-1][2]
 
     def _put_gradients(self, sums: Sequence[Tensor], has: Tensor) -> None:
-        """Give every parameter its sum; one that no process has a gradient of keeps none.
+        """Give every parameter its mean; one that no process has a gradient of keeps none.
 
         The optimizer leaves it alone, where zeros would let it decay. The device is waited for
         only where a gradient is missing in this process.
@@ -132,7 +133,8 @@ class StepSum:
         missing = any(item.grad is None for item in self._trained)
         anywhere = has.tolist() if missing else [1.0] * len(self._trained)
         for parameter, total, found in zip(self._trained, sums, anywhere, strict=False):
-            parameter.grad = total.view(parameter.shape).to(parameter) if found else None
+            mean = total.view(parameter.shape) / self._processes.count
+            parameter.grad = mean.to(parameter) if found else None
 
 
 def all_processes(device: str) -> Processes:

@@ -67,8 +67,8 @@ def train(
     interrupted and resumed. A diverged run ends without an exception, marked in its status.
 
     Where `accelerate launch` or `torchrun` started several processes, each calls this; they share
-    every batch, and the first of them writes. The blocks' norms that it records while training are
-    of its share; loss, accuracy and the parameters' gradients are of the whole batch.
+    every batch, and the first of them writes what all record: the blocks' norms, loss, accuracy and
+    gradients are those of the whole batch.
 
     With `[pair]` a second network is trained in lockstep (`resprobe_models.pair`), into the run
     directory `RUN/partner`; where one of the two diverges, both end.

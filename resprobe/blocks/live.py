@@ -23,6 +23,7 @@ from resprobe.errors import InputError, ViolationError
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.utils.hooks import RemovableHandle
 
     from resprobe.blocks.block import Block
 
@@ -46,6 +47,8 @@ class Visitor(Protocol):
 
 class LiveBlocks:
     """Shows a visitor every block in each forward pass while it is active.
+
+    The hooks that it needs are on the model from `attach` to `detach`.
 
     Args:
         model: the eager module in which the blocks were found.
@@ -75,17 +78,21 @@ class LiveBlocks:
         # The root is entered by `start`: its own hooks are running when watching begins.
         paths = ends | {event.path for event in (*self._at_event, *self._windows)} - {""}
         modules = dict(model.named_modules())
-        self._handles = []
-        for path in sorted(paths):
-            self._handles += [
-                modules[path].register_forward_pre_hook(self._on_enter(path), with_kwargs=True),
-                modules[path].register_forward_hook(self._on_leave(path)),
-            ]
+        self._modules = {path: modules[path] for path in sorted(paths)}
+        self._handles: list[RemovableHandle] = []
 
     @property
     def active(self) -> bool:
         """Whether a forward pass is being watched."""
         return self._active
+
+    def attach(self) -> None:
+        """Put the hooks on the model."""
+        for path, module in self._modules.items():
+            self._handles += [
+                module.register_forward_pre_hook(self._on_enter(path), with_kwargs=True),
+                module.register_forward_hook(self._on_leave(path)),
+            ]
 
     def start(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Begin to watch one forward pass of the root module with these arguments."""
@@ -110,12 +117,13 @@ class LiveBlocks:
                 "are not those that were found; record models whose control flow stays the same."
             )
 
-    def close(self) -> None:
+    def detach(self) -> None:
         """Remove every hook from the model."""
         self._active = False
         self._close_window()
         for handle in self._handles:
             handle.remove()
+        self._handles.clear()
 
     # -- what is met where ---------------------------------------------------------------------
 

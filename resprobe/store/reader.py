@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +17,16 @@ from resprobe import checkpoints
 from resprobe.errors import InputError
 from resprobe.files import real_path
 from resprobe.run_recipe import read_run_recipe
+from resprobe.store.arrange import arranged, arranged_attributes
 from resprobe.store.hdf5 import FLUSH, PATIENCE, hdf5, require_ours, require_storage, snapshot
-from resprobe.store.schema import ENDED, REPLAY, STATUS
+from resprobe.store.schema import BLOCK_COORDINATES, ENDED, REPLAY, STATUS
 
 if TYPE_CHECKING:
     import xarray as xr
 
 # The folder of a run in which the network trained in lockstep with it has a run of its own.
 PARTNER = "partner"
+_STEP = re.compile(r"step-(\d{8,})")
 # Root attributes of a tree whose names begin so are those of its node `/partner`.
 _OF_PARTNER = f"{PARTNER}_"
 
@@ -32,22 +35,27 @@ def open(path: str | Path) -> xr.DataTree:  # noqa: A001 - `resprobe.open` by co
     """Give everything recorded at `path` as one tree.
 
     Args:
-        path: a run directory or a resprobe .h5 file.
+        path: a run directory, the folder of one of its collected checkpoints
+            (`RUN/collected/step-00001950`), a directory that a Recorder wrote, or a resprobe .h5
+            file.
 
     Returns:
         For a run: `/training/step`, `/training/epoch` and `/step-00001950/FAMILY` for each
         checkpoint that was collected, and the same of its partner under `/partner`, whose
-        attributes are that node's; for a file: its groups. Rows that are not committed do not
-        appear; the bookkeeping variables become attributes. Finished files are read lazily; files
-        that are being written, or that a resume may go on in, at once.
+        attributes are that node's; for a checkpoint's folder: `/FAMILY` alone, with the run's
+        attributes and `checkpoint_step`; for a file: its groups. Rows that are not committed do
+        not appear; the bookkeeping variables become attributes. Finished files are read lazily;
+        files that are being written, or that a resume may go on in, at once.
 
     Raises:
         InputError: the path does not exist, is no resprobe file or run, is damaged, or was
             written by a newer resprobe.
     """
     path = Path(path)
+    path = recording_in(path) or path
     if path.is_dir():
-        return _open_run(path)
+        chosen = collected_checkpoint(path)
+        return _open_run(path) if chosen is None else _open_checkpoint(path, *chosen)
     groups, attributes = read_file(path)
     return _tree(groups, attributes)
 
@@ -55,6 +63,24 @@ def open(path: str | Path) -> xr.DataTree:  # noqa: A001 - `resprobe.open` by co
 def is_run(path: Path) -> bool:
     """Whether a directory is a run: it holds a resolved recipe or source."""
     return (path / "recipe.toml").exists() or (path / "source.toml").exists()
+
+
+def recording_in(folder: Path) -> Path | None:
+    """Give the file of a directory that a Recorder wrote and that is no run, None for another."""
+    file = folder / "training.h5"
+    return file if file.exists() and not is_run(folder) else None
+
+
+def collected_checkpoint(path: Path) -> tuple[Path, int] | None:
+    """Give the run and the step of the folder of a collected checkpoint, None for another path.
+
+    It need not be there: nothing may have been collected at that step.
+    """
+    for place in (path, real_path(path)):
+        run, step = place.parent.parent, _STEP.fullmatch(place.name)
+        if step is not None and place.parent.name == "collected" and is_run(run):
+            return run, int(step[1])
+    return None
 
 
 def is_sweep(path: Path) -> bool:
@@ -153,23 +179,19 @@ def family(tree: xr.DataTree, name: str) -> tuple[int | None, xr.Dataset] | None
     return int(steps[-1].removeprefix("step-")), tree[steps[-1]][name].to_dataset()
 
 
-def recorded_in(folder: Path) -> str:
-    """Name what else is there in a folder that is no run, for a message.
-
-    That is the file of a Recorder, or a run of a sweep.
-    """
-    file = folder / "training.h5"
-    if is_sweep(folder):
-        runs = next(iter(runs_of_sweep(folder)[0]), folder / "runs" / "…")
-        return f", or one of the runs of this sweep, such as {runs}"
-    return f", or the file that was recorded in it, {file}" if file.exists() else ""
+def run_in(folder: Path) -> str:
+    """Name a run of a sweep where that is given for a run, for a message."""
+    if not is_sweep(folder):
+        return ""
+    runs = next(iter(runs_of_sweep(folder)[0]), folder / "runs" / "…")
+    return f", or one of the runs of this sweep, such as {runs}"
 
 
 def _open_run(run: Path) -> xr.DataTree:
     if not is_run(run):
         raise InputError(
             f"{run} is no run directory (it holds neither recipe.toml nor source.toml); give the "
-            f"directory that `resprobe train -o` or `resprobe collect -o` wrote{recorded_in(run)}."
+            f"directory that `resprobe train -o` or `resprobe collect -o` wrote{run_in(run)}."
         )
     groups, attributes = _read_run(run)
     partner = partner_of(run)
@@ -178,6 +200,16 @@ def _open_run(run: Path) -> xr.DataTree:
         groups.update({f"/{PARTNER}{name}": data for name, data in theirs.items()})
         attributes.update({f"{_OF_PARTNER}{name}": value for name, value in own.items()})
     return _tree(groups, attributes)
+
+
+def _open_checkpoint(folder: Path, run: Path, step: int) -> xr.DataTree:
+    groups: dict[str, xr.Dataset] = {}
+    attributes: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.h5")):
+        read, own = read_file(path)
+        groups.update(read)
+        attributes = {**own, **attributes}
+    return _tree(groups, {**attributes, **_recipe_attributes(run), "checkpoint_step": step})
 
 
 def _read_run(run: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
@@ -193,7 +225,8 @@ def _read_run(run: Path) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
 def _tree(groups: dict[str, xr.Dataset], attributes: dict[str, Any]) -> xr.DataTree:
     import xarray as xr
 
-    tree = xr.DataTree.from_dict(dict(groups))
+    tree = xr.DataTree.from_dict(arranged(groups))
+    attributes = arranged_attributes(attributes)
     tree.attrs = {n: value for n, value in attributes.items() if not n.startswith(_OF_PARTNER)}
     if PARTNER in tree.children:
         tree[PARTNER].attrs = {
@@ -246,7 +279,11 @@ def _look(file: h5py.File, path: Path) -> tuple[dict[str, Any], bool]:
     """Give root attributes and whether somebody writes the file, or may go on in it later."""
     require_ours(file, path)
     try:
-        attributes = {name: _plain(value) for name, value in file.attrs.items()}
+        attributes = {
+            name: _plain(value)
+            for name, value in file.attrs.items()
+            if name != "_NCProperties"  # which netCDF keeps for itself
+        }
         statuses: list[int] = []
         file.visititems(
             lambda name, item: statuses.append(int(item[()])) if name.endswith("/status") else None
@@ -341,6 +378,8 @@ def _trim(dataset: xr.Dataset, path: Path, name: str) -> xr.Dataset:
             f"check {path}` says more."
         )
     trimmed = trimmed.isel({rows: slice(0, count)})
+    # Plain xarray takes them for data where no variable has the dimension `block`.
+    trimmed = trimmed.set_coords([name for name in BLOCK_COORDINATES if name in trimmed])
     for scalar in (variable.name for variable in REPLAY if variable.name in trimmed):
         trimmed.attrs[scalar] = trimmed[scalar].item()
         trimmed = trimmed.drop_vars(scalar)

@@ -99,6 +99,24 @@ class TestTwoProcesses:
         for name in ("train_loss", "train_error", "test_loss", "test_error"):
             np.testing.assert_allclose(two["epoch"][name], one["epoch"][name], rtol=1e-9)
 
+    def test_statistics_over_the_batch_are_those_of_all_samples(self, runs):
+        """The last batch is one sample, of which the second process has none."""
+        one, two = (resprobe.open(run)["training/step"].to_dataset() for run in runs[:2])
+        for name in (
+            "input_norm",
+            "branch_norm",
+            "branch_shortcut_ratio",
+            "branch_shortcut_cosine",
+            "branch_gradient_norm",
+        ):
+            largest = float(np.abs(one[name]).max())
+            assert largest > 0
+            # float64, stored as float32; squares are summed for the standard deviation
+            np.testing.assert_allclose(two[name], one[name], rtol=2e-7, atol=1e-7 * largest)
+            std = f"{name}_std"
+            assert float(one[std].isel(step=0).min()) > 1e-4 * largest
+            np.testing.assert_allclose(two[std], one[std], rtol=2e-7, atol=1e-7 * largest)
+
     def test_the_first_writes_and_the_second_is_silent(self, runs):
         (out, log, _), (other_out, other_log, _) = runs[2]
         assert "finished, all epochs done" in out
@@ -108,7 +126,7 @@ class TestTwoProcesses:
         assert info["processes"] == 2
         attributes = resprobe.open(runs[1]).attrs
         assert attributes["processes"] == 2
-        assert attributes["block_statistics"] == "of the share of the first of 2 processes"
+        assert attributes["block_statistics"] == "of the whole batch of 2 processes"
 
 
 IN_TURN = """

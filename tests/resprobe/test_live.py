@@ -40,11 +40,12 @@ def live(net, args, kwargs, blocks):
     visitor = Collects()
     watched = LiveBlocks(net, list(blocks), visitor)
     try:
+        watched.attach()
         watched.start(args, kwargs)
         output = net(*args, **kwargs)
         watched.stop()
     finally:
-        watched.close()
+        watched.detach()
     return visitor, output
 
 

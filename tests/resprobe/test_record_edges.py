@@ -265,7 +265,7 @@ def test_after_the_end_a_flush_returns_and_nothing_is_queued(tmp_path):
     late.start()
     late.join(timeout=30)
     assert not late.is_alive()
-    assert recorder._thread._queue.empty()
+    assert recorder._file.thread._queue.empty()
     assert rows(tmp_path).sizes["step"] == 1
 
 
