@@ -1,8 +1,9 @@
 """resprobe: diagnostics for trained residual networks.
 
-`Recorder` measures while anybody's loop trains, `open` reads what was measured as one
-`xarray.DataTree`, `find_blocks` finds the residual blocks of a network. Importing this package
-imports no torch: the public names load on first use.
+`Recorder` measures while anybody's loop trains, `HuggingFaceCallback` and `LightningCallback`
+within their trainers, `open` reads what was measured as one `xarray.DataTree` and `block_table` as
+a table, `find_blocks` finds the residual blocks of a network and `measure` measures one in memory.
+Importing this package imports no torch: the public names load on first use.
 """
 
 from __future__ import annotations
@@ -11,18 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from resprobe.blocks.discover import find_blocks
+    from resprobe.measuring import measure
     from resprobe.record import Recorder
     from resprobe.store.reader import open  # noqa: A004 - the reader is `resprobe.open` by contract
+    from resprobe.table import block_table
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "HuggingFaceCallback": "resprobe.callbacks.huggingface",
+    "LightningCallback": "resprobe.callbacks.lightning",
     "Recorder": "resprobe.record",
+    "block_table": "resprobe.table",
     "find_blocks": "resprobe.blocks.discover",
+    "measure": "resprobe.measuring",
     "open": "resprobe.store.reader",
 }
 
-__all__ = ["Recorder", "__version__", "find_blocks", "open"]
+# Without the callbacks: `import *` must not need frameworks that are not installed.
+__all__ = ["Recorder", "__version__", "block_table", "find_blocks", "measure", "open"]
 
 
 def __getattr__(name: str) -> Any:
@@ -34,4 +42,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_LAZY})
