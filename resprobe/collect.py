@@ -86,6 +86,21 @@ class Samples:
             count = min(count, len(labels))
         return stratified(labels, count, self.seed)
 
+    def draws(
+        self, labels: NDArray[np.int64], families: Mapping[str, str], optional: Collection[str]
+    ) -> dict[str, NDArray[np.int64]]:
+        """Give the indices of every family, see `draw`.
+
+        Args:
+            labels: of the data set.
+            families: with their cost class.
+            optional: those that nobody named.
+        """
+        return {
+            family: self.draw(labels, cost, named=family not in optional)
+            for family, cost in families.items()
+        }
+
 
 @dataclass(frozen=True)
 class Collected:
@@ -199,7 +214,7 @@ def collect(
     """
     samples, trials = samples or Samples(), trials or Trials()
     labels = source.images.labels
-    draws = {f: samples.draw(labels, cost, named=f not in optional) for f, cost in families.items()}
+    draws = samples.draws(labels, families, optional)
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = []
     with file_lock(folder / LOCK, f"collecting into {folder}"):
@@ -214,7 +229,8 @@ def collect(
         session = session or Session(source, trials)
         refused: dict[str, str] = {}
         if kept != set(draws):
-            refused = session.refused([f for f in draws if f not in kept], optional)
+            missing = {f: indices for f, indices in draws.items() if f not in kept}
+            refused = session.refused(missing, optional)
             if begin is not None:
                 begin()
         for family, indices in draws.items():
@@ -241,14 +257,13 @@ def estimate(
     """Say what collecting would take, from one measured batch of each family; see `collect`."""
     samples = samples or Samples()
     session = Session(source, trials)
-    refused = session.refused(families, optional)
+    draws = samples.draws(source.images.labels, families, optional)
+    refused = session.refused(draws, optional)
     return [
         Estimate(family, 0, 0.0, 0.0, refused[family])
         if family in refused
-        else session.estimate(
-            family, samples.draw(source.images.labels, cost, named=family not in optional)
-        )
-        for family, cost in families.items()
+        else session.estimate(family, indices)
+        for family, indices in draws.items()
     ]
 
 

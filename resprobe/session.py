@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -23,9 +23,11 @@ from resprobe.quantities.family import (
     ChangesLayers,
     Costly,
     OfActivations,
+    OfGradients,
     OfLayers,
     OfSamples,
     OfTrials,
+    Searches,
 )
 from resprobe.quantities.quantity import all_quantities, of_family
 from resprobe.quantities.sweep import SweepFamily
@@ -129,11 +131,13 @@ class Session:
         logits = source.select(run_bare(source.model, args, kwargs))
         refuse_no_logits(logits, samples, int(source.images.labels.max()) + 1)
 
-    def refused(self, families: Iterable[str], optional: Collection[str]) -> dict[str, str]:
+    def refused(
+        self, draws: Mapping[str, NDArray[np.int64]], optional: Collection[str]
+    ) -> dict[str, str]:
         """Find out, before anything is measured, which families can't be.
 
         Args:
-            families: to be measured.
+            draws: families to be measured, with the indices of their samples.
             optional: those that may be left out.
 
         Returns:
@@ -144,9 +148,9 @@ class Session:
         """
         self.ready()
         found = {}
-        for family in families:
+        for family, indices in draws.items():
             try:
-                seconds = self._try(self._measurement(family))
+                seconds = self._try(self._measurement(family, indices))
                 if family in optional and seconds > _LONGEST:
                     found[family] = _too_long(family, seconds)
             except InputError as error:
@@ -191,7 +195,7 @@ class Session:
     ) -> float:
         """Measure one family into its file; give the seconds it took."""
         started = time.perf_counter()
-        measurement = self._measurement(family)
+        measurement = self._measurement(family, indices)
         size = self.batch(measurement)
         unfinished = path.with_name(path.name + ".partial")
         group = measurement.group()
@@ -212,7 +216,8 @@ class Session:
                         done = writer.committed(group.path)
                         label = f"{family}: out of memory, now {size} samples at once"
                         progress(label, done, len(indices))
-                measurement = self._measurement(family)  # what it held of the batch is lost
+                # what it held of the batch is lost
+                measurement = self._measurement(family, indices)
             writer.put(group.path, measurement.totals())
         except BaseException:
             with suppress(DiskFullError):  # what ended it is told instead
@@ -242,6 +247,7 @@ class Session:
             measurement.add({n: writer.read_rows(group, n, start, stop) for n in names})
         if done < len(indices):
             self._reestimate(measurement, progress)
+        self._search(measurement, group, writer, size=size, progress=progress)
         with torch.no_grad():
             for start in range(done, len(indices), size):
                 stop = min(start + size, len(indices))
@@ -269,17 +275,20 @@ class Session:
         """Measure one batch, after a warm-up, and scale it to all samples."""
         import torch
 
-        measurement = self._measurement(family)
+        measurement = self._measurement(family, indices)
         if not len(indices):  # of the weights alone
             started = time.perf_counter()
             measurement.totals()
             return Estimate(family, 0, time.perf_counter() - started, 0.0)
         stop = min(self.batch(measurement), len(indices))
         with torch.no_grad():
+            searching = 0.0
+            if isinstance(measurement, Searches):
+                searching = measurement.search_seconds(self._run_without, stop)
             self._rows(measurement, indices, 0, min(8, stop))
             started = time.perf_counter()
             rows = self._rows(measurement, indices, 0, stop)
-            seconds = (time.perf_counter() - started) * len(indices) / stop
+            seconds = searching + (time.perf_counter() - started) * len(indices) / stop
         started = time.perf_counter()
         batches = self._reestimate(measurement, None, only_first=True)
         seconds += (time.perf_counter() - started) * batches
@@ -355,17 +364,51 @@ class Session:
             measurement.reestimate(passes())
         return batches
 
+    def _search(
+        self,
+        measurement: Measurement,
+        group: str,
+        writer: Writer,
+        *,
+        size: int,
+        progress: Progress | None,
+    ) -> None:
+        """Let a family search that does, writing after each step what it has found so far."""
+        import torch
+
+        if not isinstance(measurement, Searches):
+            return
+        found = {name: writer.scalar(group, name) for name in measurement.found}
+        complete = writer.committed(group) > 0
+        with torch.no_grad():
+            for told in measurement.search(self._run_without, size, found, complete=complete):
+                for name, values in told.found.items():
+                    writer.put(group, {name: values})
+                if progress is not None:
+                    progress(f"{group.strip('/')}: {told.step}", told.done, told.total)
+
+    def _run_without(
+        self, samples: NDArray[np.int64], without: Sequence[int]
+    ) -> tuple[Pass, Tensor]:
+        """Give the pass over some samples without the branches of some blocks, and the labels."""
+        args, kwargs, labels = self._source.inputs(0, len(samples), samples)
+        return self.ready().run_without(without, args, kwargs), labels
+
     def _training_images(self) -> Source:
         if self._training is None:
             self._training = self._source.training(self._trials.training_samples, self._trials.seed)
         return self._training
 
-    def _measurement(self, family: str) -> Measurement:
+    def _measurement(self, family: str, indices: NDArray[np.int64]) -> Measurement:
         owner, source, blocks = owner_of(family), self._source, self.ready().blocks
         drawn = (self._trials,) if isinstance(owner, SweepFamily | OfTrials) else ()
         made: Measurement = owner(source.model, blocks, source.images.classes, *drawn)
         if isinstance(made, OfLayers | OfActivations | ChangesLayers):
             made.take_layers(self.ready().layers)
+        if isinstance(made, Searches):
+            made.divide(source.images.labels, indices)
+        if isinstance(made, OfGradients):
+            made.take_input(ids=self.ready().takes_ids)
         if _reestimating(made):
             if not self.ready().has_batch_norm:
                 raise InputError(
@@ -420,6 +463,7 @@ class _Keeps(TypedDict):
     functions: bool
     layers: bool
     inputs: bool
+    taps: bool
 
 
 def _keeps(measurement: Measurement) -> _Keeps:
@@ -429,6 +473,7 @@ def _keeps(measurement: Measurement) -> _Keeps:
         "functions": measurement.needs_functions,
         "layers": isinstance(measurement, ChangesLayers),
         "inputs": isinstance(measurement, ChangesInputs),
+        "taps": isinstance(measurement, OfGradients),
     }
 
 

@@ -8,7 +8,7 @@ new values too, by carrying the write back to the tensor that they all are views
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -91,11 +91,18 @@ class Functional:
     Args:
         program: the recording.
         source: the value that is given.
+        replacements: what stands for operations, by their names.
     """
 
-    def __init__(self, program: Program, source: int) -> None:
+    def __init__(
+        self,
+        program: Program,
+        source: int,
+        replacements: Mapping[str, Callable[..., Tensor]] = REPLACEMENTS,
+    ) -> None:
         self.program = program
         self.input = source
+        self._replacements = replacements
         made = program.maker(source)
         self._start = 0 if made is None else made + 1
         self._lineages = Lineages(program, source)
@@ -160,7 +167,7 @@ class Functional:
             return self._plain(op)
         target = self._lineages.target(op)
         if old == target:
-            return _out_of_place(self.program, op, value)
+            return _out_of_place(self.program, op, value, self._replacements)
         if op.function in LAYOUTS:
             return FunctionalCall(same, (Ref(old),), {}, Ref(value), "alias", op)
         root, views = self._lineages.of(old)
@@ -169,7 +176,7 @@ class Functional:
         if not views:
             return self._write_back(op, index, value, old)
         return FunctionalCall(
-            partial(_views, views),
+            partial(_views, views, replacements=self._replacements),
             (Ref(self._lineages.renamed(root, index)),),
             {},
             Ref(value),
@@ -184,7 +191,7 @@ class Functional:
         if op.function in (aten.as_strided.default,):
             raise inexpressible(op, "reads memory by strides")
         refuse_random(op, name)
-        replacement = REPLACEMENTS.get(name)
+        replacement = self._replacements.get(name)
         if replacement is None:
             return FunctionalCall(op.function, op.args, op.kwargs, op.result, name, op)
         first = op.result if isinstance(op.result, Ref) else op.result[0]
@@ -213,7 +220,12 @@ def _name(function: Any) -> str:
     return name
 
 
-def _out_of_place(program: Program, op: Operation, value: int) -> FunctionalCall:
+def _out_of_place(
+    program: Program,
+    op: Operation,
+    value: int,
+    replacements: Mapping[str, Callable[..., Tensor]],
+) -> FunctionalCall:
     """Give the call that makes what an in-place operation leaves in its tensor."""
     name = _name(op.function).removesuffix("_")
     refuse_random(op, name)
@@ -230,7 +242,7 @@ def _out_of_place(program: Program, op: Operation, value: int) -> FunctionalCall
     function: Any = getattr(packet, op.function._overloadname, None)
     if function is None:
         raise inexpressible(op, "writes in place and has no form that does not")
-    function = REPLACEMENTS.get(name, function)
+    function = replacements.get(name, function)
     return FunctionalCall(function, op.args, op.kwargs, Ref(value), name, op)
 
 
@@ -270,11 +282,15 @@ def _device(program: Program, value: int | None) -> torch.device:
     return tensors[0].device if tensors else torch.device("cpu")
 
 
-def _views(views: Sequence[View], tensor: Tensor) -> Tensor:
+def _views(
+    views: Sequence[View],
+    tensor: Tensor,
+    replacements: Mapping[str, Callable[..., Tensor]] = REPLACEMENTS,
+) -> Tensor:
     """Apply the views that lead from one tensor to another."""
     for op, item in views:
         known = _layout(op.function) if op.function in LAYOUTS else op.function
-        function = REPLACEMENTS.get(_name(op.function), known)
+        function = replacements.get(_name(op.function), known)
         result = function(tensor, *op.args[1:], **op.kwargs)
         tensor = result if isinstance(result, Tensor) else result[item]
     return tensor

@@ -19,12 +19,13 @@ from resprobe.blocks.discover import discover, unchanged
 from resprobe.blocks.layer_activation import Activation, find_activations
 from resprobe.blocks.layer_image import layer_image
 from resprobe.blocks.layers import Layer, find_layers, found_again
-from resprobe.blocks.operations import ControlFlowChanged, Program
+from resprobe.blocks.operations import ControlFlowChanged, Operation, Program
 from resprobe.blocks.path import Path
 from resprobe.blocks.program import record
 from resprobe.blocks.randomness import set_random_states
 from resprobe.blocks.samples import count_samples, samples_first, with_sample_axes
 from resprobe.blocks.structure import Ref, rebuild
+from resprobe.blocks.taps import Taps
 from resprobe.errors import InputError, ViolationError
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Keep(NamedTuple):
         layers: what changes of the layers need, for `Pass.layer_image` and `Pass.add_to_layer`.
         inputs: what changes of the model's input need, for `Pass.model_input` and
             `Pass.replace_input`.
+        taps: what `Pass.taps` needs.
     """
 
     replays: bool = True
@@ -81,6 +83,7 @@ class Keep(NamedTuple):
     functions: bool = False
     layers: bool = False
     inputs: bool = False
+    taps: bool = False
 
 
 See = Callable[["Block", "Tensor", "Tensor", "Tensor"], None]
@@ -191,6 +194,7 @@ class Runner:
         functions: bool = False,
         layers: bool = False,
         inputs: bool = False,
+        taps: bool = False,
     ) -> Pass:
         """Run one batch.
 
@@ -212,13 +216,14 @@ class Runner:
             functions: likewise.
             layers: likewise.
             inputs: likewise.
+            taps: likewise.
 
         Raises:
             ViolationError: on this batch the model has other blocks than on the example.
         """
         args = _arguments(batch)
         kwargs = self._kwargs if kwargs is None else kwargs
-        kept = self._needed(Keep(replays, branches, states, functions, layers, inputs))
+        kept = self._needed(Keep(replays, branches, states, functions, layers, inputs, taps))
         shows = self._shows(before=see is not None, after=see_output is not None)
         if see_layer is not None:
             shows = _with_layers(shows, self.layers)
@@ -264,11 +269,61 @@ class Runner:
             show(one, _found_again(one.of, program, blocks, known), program.kept)
         return self._pass(program, blocks, known, args, kwargs)
 
+    def run_without(
+        self,
+        indices: Iterable[int],
+        batch: Tensor | tuple[Any, ...],
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Pass:
+        """Run one batch without the branches of some blocks, for lesions of further ones.
+
+        A lesion of the pass is one of its block and of these; what runs before its block is not
+        run again. To the bit it is `Pass.lesion_set` of all of them.
+
+        Args:
+            indices: of the blocks that are dropped, in any order; none gives `run`.
+            batch: as in `run`.
+            kwargs: likewise.
+
+        Raises:
+            InputError: there is no such block, or it is a unit of a plain network, whose lesions
+                start from the pass of the whole network.
+            ViolationError: see `run`.
+        """
+        wanted = sorted(set(indices))
+        if not wanted:
+            return self.run(batch, kwargs)
+        chosen = _blocks_at(self.blocks, wanted)
+        if self.blocks.plain:
+            raise InputError(
+                "units of a plain network are not dropped while it runs: give Pass.lesion_set of "
+                "a pass of the whole network all of them."
+            )
+        args = _arguments(batch)
+        kwargs = self._kwargs if kwargs is None else kwargs
+        dropped = [operand for block in chosen for operand in block.carried]
+        program = record(
+            self.model,
+            self._fresh(args),
+            self._fresh(kwargs),
+            keep=self._needed(Keep()),
+            dropped=dropped,
+            expected=self._structure,
+        )
+        if program.as_expected:
+            program.share_plans(self._program)
+            return self._pass(program, self.blocks, (), args, kwargs, without=wanted)
+        program, blocks = self._another_way(args, kwargs, dropped)
+        return self._pass(program, blocks, (), args, kwargs, without=wanted)
+
     def _another_way(
-        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        dropped: Sequence[Operand] = (),
     ) -> tuple[Program, Blocks]:
         """Record a batch whose operations are not those of the example, keeping every value."""
-        program = record(self.model, self._fresh(args), self._fresh(kwargs))
+        program = record(self.model, self._fresh(args), self._fresh(kwargs), dropped=dropped)
         blocks = discover(self.model, program)
         if [_alike(block) for block in blocks] != [_alike(block) for block in self.blocks]:
             raise ViolationError(
@@ -294,6 +349,8 @@ class Runner:
         layers: Sequence[Layer],
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
+        *,
+        without: Sequence[int] = (),
     ) -> Pass:
         states = program.random_states
 
@@ -306,7 +363,8 @@ class Runner:
             return self._select(once_more.result)
 
         output, program.result = self._select(program.result), None
-        return Pass(program, blocks, self._select(program.output), again, output, layers=layers)
+        wanted = self._select(program.output)
+        return Pass(program, blocks, wanted, again, output, layers=layers, without=without)
 
     def _shows(self, *, before: bool, after: bool) -> list[_Show]:
         """Plan where each block is shown, in the order of execution."""
@@ -330,11 +388,25 @@ class Runner:
         functions: bool = False,
         layers: bool = False,
         inputs: bool = False,
+        taps: bool = False,
     ) -> int:
-        """Give how many bytes of tensors a batch of `samples` keeps for its blocks."""
-        branches = not (replays or states or functions or layers or inputs)
-        kept = self._needed(Keep(replays, branches, states, functions, layers, inputs))
+        """Give how many bytes of tensors a batch of `samples` keeps for its blocks.
+
+        With taps these are all that it makes, which gradients through the whole network need, and
+        of a point before it the branches, and of both their gradients.
+        """
+        branches = not (replays or states or functions or layers or inputs or taps)
+        kept = self._needed(Keep(replays, branches, states, functions, layers, inputs, taps))
+        if taps:
+            operands = [operand.value for block in self.blocks for operand in block.branch]
+            values = [*range(len(self._program.shapes)), *operands, *operands, *operands]
+            return sum(self._bytes(value) for value in values) * samples // self._samples
         return sum(self._bytes(value) for value in kept) * samples // self._samples
+
+    @property
+    def takes_ids(self) -> bool:
+        """Whether the first tensor that the model is given holds whole numbers, as token ids."""
+        return not self._program.dtypes[self._program.inputs[0]].is_floating_point
 
     @property
     def has_batch_norm(self) -> bool:
@@ -369,6 +441,8 @@ class Runner:
             needed |= {layer.input, layer.output}
         for value in self._program.inputs[:1] if keep.inputs else ():
             needed |= self._program.needs({value: None}, output=self._wanted) | {value}
+        if keep.taps:
+            needed |= Taps.needs(self._program, _logits(self._wanted))
         return needed
 
     def _needed_to_replay(self, block: Block) -> set[int]:
@@ -455,6 +529,28 @@ def _without(program: Program, dropped: Sequence[Operand]) -> dict[int, Tensor |
     }
 
 
+def _logits(wanted: Any) -> int:
+    if not isinstance(wanted, Ref):
+        raise InputError(
+            "the model's output is not one tensor of logits; give Runner a `select` that picks it."
+        )
+    return wanted.value
+
+
+def _blocks_at(blocks: Blocks, indices: Sequence[int]) -> list[Block]:
+    """Give the blocks with these ascending indices.
+
+    Raises:
+        InputError: there is none, or not that one.
+    """
+    if not indices or indices[0] < 0 or indices[-1] >= len(blocks):
+        raise InputError(
+            f"a lesion of the blocks {list(indices)}: give indices from 0 to {len(blocks) - 1}, "
+            "the first of a span before its last."
+        )
+    return [blocks[index] for index in indices]
+
+
 def _alike(block: Block) -> tuple[Any, ...]:
     """Give what must be equal for a block to be the same one in two recordings."""
     return block.name, block.skip
@@ -474,6 +570,7 @@ class Pass:
         again: runs the batch once more with some additions dropped, without a replay.
         output: what the model returned of `wanted`.
         layers: in that recording, where they are to be changed.
+        without: indices of the blocks that were dropped when it was recorded.
     """
 
     def __init__(
@@ -485,11 +582,13 @@ class Pass:
         output: Any,
         *,
         layers: Sequence[Layer] = (),
+        without: Sequence[int] = (),
     ) -> None:
         self._program = program
         self._wanted = wanted
         self._again = again
         self._layers = layers
+        self._without = tuple(blocks[index] for index in without)
         self.blocks = blocks
         self.output = output
 
@@ -586,26 +685,52 @@ class Pass:
         Raises:
             InputError: there is none, or not that one.
         """
-        wanted = sorted(set(indices))
-        if not wanted or wanted[0] < 0 or wanted[-1] >= len(self.blocks):
-            raise InputError(
-                f"a lesion of the blocks {wanted}: give indices from 0 to "
-                f"{len(self.blocks) - 1}, the first of a span before its last."
-            )
-        chosen = [self.blocks[index] for index in wanted]
+        chosen = _blocks_at(self.blocks, sorted(set(indices)))
         if self.blocks.plain:
             return self._plain_lesion(chosen)
         dropped = [operand for block in chosen for operand in block.carried]
         if self._program.random_states:
-            return self._again(dropped)
+            return self._again([*dropped, *self._dropped_after(-1)])
         try:
-            return self._program.replay(_without(self._program, dropped), output=self._wanted)
+            first = min(operand.operation for operand in dropped)
+            again = _without(self._program, [*dropped, *self._dropped_after(first)])
+            return self._program.replay(again, output=self._wanted)
         except ControlFlowChanged:
-            return self._again(dropped)
+            return self._again([*dropped, *self._dropped_after(-1)])
+
+    def _dropped_after(self, operation: int) -> list[Operand]:
+        """Give what the recording dropped after an operation, which a replay runs once more."""
+        dropped = (operand for block in self._without for operand in block.carried)
+        return [operand for operand in dropped if operand.operation > operation]
+
+    def operations(self, without: Iterable[int] = ()) -> list[Operation]:
+        """Give the operations that the model's output needs where these branches are dropped.
+
+        Args:
+            without: indices of the blocks; none for the model as it is.
+
+        Raises:
+            InputError: there is no such block.
+        """
+        wanted = sorted(set(without))
+        chosen = _blocks_at(self.blocks, wanted) if wanted else []
+        if self.blocks.plain:
+            # s is made of x without an operation of the model: what leads to x is needed
+            changes: dict[int, Tensor | Ref] = {unit.output: Ref(unit.input) for unit in chosen}
+        else:
+            dropped = [operand for block in chosen for operand in block.carried]
+            changes = _without(self._program, dropped)
+        needed = self._program.needed_operations(changes, output=self._wanted)
+        return [self._program.operations[place] for place in needed]
+
+    @property
+    def shapes(self) -> dict[int, tuple[int, ...]]:
+        """The shape of each value of the recorded program."""
+        return dict(enumerate(self._program.shapes))
 
     def lesion_anew(self, block: Block) -> Any:
         """Give the lesion's output by running the batch once more: slower, without a replay."""
-        return self._again(self._own(block).carried)
+        return self._again([*self._own(block).carried, *self._dropped_after(-1)])
 
     def replace_sum(self, block: Block, total: Tensor) -> Any:
         """Give the model's output with `total` in the place of the block's s + G."""
@@ -648,6 +773,14 @@ class Pass:
         """The first tensor that the model was given, `(sample, …)`; kept by `inputs`."""
         return _Kept(self._program.kept)[self._program.inputs[0]]
 
+    def taps(self) -> Taps:
+        """Give the output as a function of `model_input` with a tap on every branch; needs `taps`.
+
+        Raises:
+            InputError: it is no such function, see `Taps`, or the output is not one tensor.
+        """
+        return Taps(self._program, self.blocks, _logits(self._wanted))
+
     def replace_input(self, x: Tensor) -> Any:
         """Give the model's output with `x` in the place of `model_input`; needs `inputs`."""
         return self._replay({self._program.inputs[0]: x})
@@ -676,6 +809,11 @@ class Pass:
         return self._replay(done)
 
     def _replay(self, changes: Mapping[int, Tensor], *, output: Any = None) -> Any:
+        if self._without:
+            raise InputError(
+                "on a pass without some blocks only lesions can be made; give Runner.run for "
+                "other interventions."
+            )
         if self._program.random_states:
             raise InputError(
                 "the model draws random numbers in this mode, so this intervention can't be "
@@ -722,7 +860,7 @@ _NOT_KEPT = (
     "the pass did not keep the tensors that this needs: give Runner.run branches=True for tensors "
     "and replace_branch, states=True for input, total and block_output, functions=True for reorder "
     "and path, layers=True for layer_image and add_to_layer, inputs=True for model_input and "
-    "replace_input."
+    "replace_input, taps=True for taps."
 )
 
 

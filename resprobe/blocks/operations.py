@@ -155,6 +155,18 @@ class Program:
         """
         return set(self._plan(changes, start, self.output if output is None else output).live)
 
+    def needed_operations(
+        self, changes: Mapping[int, Tensor | Ref], *, output: Any = None
+    ) -> list[int]:
+        """Give the operations that a replay of everything with these changes would run.
+
+        Args:
+            changes: as in `replay`; none for what the output itself needs.
+            output: as in `replay`.
+        """
+        plan = self._plan(changes, 0, self.output if output is None else output)
+        return [step.operation for step in chain(plan.steps, plan.tail) if step.run]
+
     def replay(
         self,
         changes: Mapping[int, Tensor | Ref],

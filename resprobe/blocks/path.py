@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from resprobe.blocks.functional import Functional, FunctionalCall
-from resprobe.blocks.replacements import BATCH_NORMS, batch_norm_alone
+from resprobe.blocks.replacements import BATCH_NORMS, REPLACEMENTS, batch_norm_alone
 from resprobe.blocks.structure import rebuild
 from resprobe.errors import InputError
 
@@ -34,6 +34,8 @@ class Path:
         axis: of the samples in the recorded input and output; it is the first one outside.
         batch_norm: "recorded", or "train" for every BatchNorm on the statistics of each sample
             alone, as in training mode on a batch of one; no buffer is read or written.
+        replacements: what stands for operations, see `Functional`.
+        changing: values that need not be constants even where they don't depend on the input.
 
     Attributes:
         calls: what is run, in order: only what depends on the input.
@@ -59,6 +61,8 @@ class Path:
         *,
         axis: int = 0,
         batch_norm: BatchNorm = "recorded",
+        replacements: Mapping[str, Callable[..., Tensor]] = REPLACEMENTS,
+        changing: Iterable[int] = (),
     ) -> None:
         self.input = input
         self.output = tuple((int(value), float(factor)) for value, factor in output)
@@ -68,10 +72,10 @@ class Path:
         self.input_shape = _without(shape, axis)
         self.output_shape = _without(program.shapes[self.output[0][0]], axis)
         self._program = program
-        functional = Functional(program, input)
+        functional = Functional(program, input, replacements)
         wanted = [value for value, _ in self.output]
         calls = functional.calls(wanted)
-        depends = _dependent(calls, input)
+        depends = _dependent(calls, {input, *changing})
         if batch_norm == "train":
             calls = [_alone(call) for call in calls]
         self.calls = [_detached(call) for call in calls if depends.intersection(call.makes)]
@@ -189,9 +193,9 @@ def last_uses(
     return [tuple(values) for values in freed]
 
 
-def _dependent(calls: Sequence[FunctionalCall], source: int) -> set[int]:
-    """Give the values that depend on the input, itself included."""
-    found = {source}
+def _dependent(calls: Sequence[FunctionalCall], sources: set[int]) -> set[int]:
+    """Give the values that depend on the input or on what changes, these included."""
+    found = set(sources)
     for call in calls:
         if not found.isdisjoint(call.reads):
             found.update(call.makes)

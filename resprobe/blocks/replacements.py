@@ -185,6 +185,43 @@ REPLACEMENTS: dict[str, Callable[..., Tensor]] = {
     **dict.fromkeys(BATCH_NORMS, batch_norm),
 }
 
+
+def _with_log_sums(operation: Any) -> Callable[..., Tensor]:
+    """Give a kernel of attention that also keeps what its gradient needs; recorded it did not."""
+
+    def run(  # as aten has it
+        q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, log_sums: bool, *args: Any, **kw: Any
+    ) -> Tensor:  # fmt: skip
+        result: Tensor = operation.default(q, k, v, mask, True, *args, **kw)[0]
+        return result
+
+    return run
+
+
+# Where only gradients are wanted, kernels run as they were recorded, to the bit.
+GRADIENT_REPLACEMENTS: dict[str, Callable[..., Tensor]] = {
+    **dict.fromkeys(("detach", "alias", "lift_fresh"), same),
+    **{
+        name: REPLACEMENTS[name]
+        for name in (
+            "view",
+            "_unsafe_view",
+            "reshape",
+            "_reshape_alias",
+            "native_dropout",
+            "rrelu_with_noise",
+            *BATCH_NORMS,
+        )
+    },
+    **{
+        name: _with_log_sums(getattr(aten, name))
+        for name in (
+            "_scaled_dot_product_efficient_attention",
+            "_scaled_dot_product_cudnn_attention",
+        )
+    },
+}
+
 # Where the chance of dropping stands in attention, and whether it trains in the others.
 _CHANCES = {
     "_scaled_dot_product_flash_attention_for_cpu": 3,

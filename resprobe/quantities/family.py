@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from resprobe.blocks.layers import Layer
     from resprobe.quantities.quantity import Quantity
     from resprobe.quantities.trials import Trials
+
+
+# Gives the pass over these samples, by their indices, without the branches of some blocks, and the
+# labels.
+RunWithout = Callable[["NDArray[np.int64]", Sequence[int]], tuple["Pass", "Tensor"]]
 
 
 class Measurement(Protocol):
@@ -146,6 +151,50 @@ class ChangesInputs(OfSamples, Protocol):
     changes_inputs: bool  # whether `rows` asks for `Pass.model_input` and `Pass.replace_input`
 
 
+@runtime_checkable
+class OfGradients(Protocol):
+    """Differentiates the logits with respect to the branches."""
+
+    differentiates: bool  # whether `rows` asks for `Pass.taps`
+
+    def take_input(self, *, ids: bool) -> None:
+        """Take whether the network is given whole numbers, such as ids; before anything else."""
+
+
+class Searched(NamedTuple):
+    """How far a search is.
+
+    Attributes:
+        step: what it does, in words.
+        done: samples that are measured in this step.
+        total: samples of a step.
+        found: variables that hold more than before, in the order in which they are written.
+    """
+
+    step: str
+    done: int
+    total: int
+    found: Mapping[str, Any]
+
+
+@runtime_checkable
+class Searches(OfSamples, Protocol):
+    """Looks for something by many passes over the samples before its rows are measured."""
+
+    found: tuple[str, ...]  # the variables without `sample` that an interrupted search goes on from
+
+    def divide(self, labels: NDArray[np.int64], indices: NDArray[np.int64]) -> None:
+        """Take the labels of the whole data set and the indices of the samples, before all else."""
+
+    def search(
+        self, run: RunWithout, size: int, found: Mapping[str, Any], *, complete: bool
+    ) -> Iterator[Searched]:
+        """Search, or go on from what is found; with `complete` only take that."""
+
+    def search_seconds(self, run: RunWithout, size: int) -> float:
+        """Give how many seconds a search takes at most."""
+
+
 class Tally:
     """Errors of the whole network, over all samples and by class."""
 
@@ -197,7 +246,9 @@ def sample_group(
     )
     coordinates = block_coordinates(blocks)
     if any("class" in quantity.dims for quantity in quantities):
-        coordinates += (Coordinate("class", ("class",), list(classes)),)
+        coordinates += (
+            Coordinate("class", ("class",), list(classes), {"long_name": "name of the class"}),
+        )
     return Group(
         path,
         "sample",
