@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from resprobe import checkpoints, registry
 from resprobe.errors import InputError, UnknownNameError
 from resprobe.files import real_path
-from resprobe.reference import quoted
-from resprobe.result import Analysis, Input, Result
-from resprobe.store.reader import enclosing_run, grouping, is_run, is_sweep, runs_of_sweep
+from resprobe.inputs import checkpoint_nodes, describe, describe_all, run_of
+from resprobe.remedies import remedy
+from resprobe.result import Analysis, Result
+from resprobe.store.reader import collected_checkpoint, is_run, is_sweep, runs_of_sweep
 from resprobe.store.reader import open as open_tree
 
 if TYPE_CHECKING:
     import xarray as xr
 
-# Collects what is missing of a run: called with the run, the quantities to ask for, and whether
-# the analysis can't do without them.
+__all__ = ["Written", "analyze", "describe", "split_words", "write"]
+
+# Collects what is missing of a run or of a collected checkpoint: called with its path, the
+# quantities to ask for, and whether the analysis can't do without them.
 Collector = Callable[[Path, tuple[str, ...], bool], None]
 
 
@@ -44,14 +46,23 @@ def split_words(words: Sequence[str]) -> tuple[str | None, list[Path]]:
     known = registry.entries("analyses")
     name = words[0] if words and words[0] in known else None
     inputs = [Path(word) for word in words[int(name is not None) :]]
-    if name is None and words and not inputs[0].exists():
+    if name is None and words and not inputs[0].exists() and not collected_checkpoint(inputs[0]):
         raise UnknownNameError("analysis or INPUT (no such path exists)", words[0], known)
     if not inputs:
         raise InputError("give at least one INPUT: a run directory or an .h5 file.")
-    missing = [str(path) for path in inputs if not path.exists()]
+    missing = [path for path in inputs if not path.exists()]
     if missing:
-        raise InputError(f"{missing[0]} does not exist; give a run directory or an .h5 file.")
+        raise InputError(f"{missing[0]} does not exist; {_instead(missing[0])}")
     return name, inputs
+
+
+def _instead(path: Path) -> str:
+    chosen = collected_checkpoint(path)
+    if chosen is None or chosen[1] not in checkpoints.steps(chosen[0]):
+        return "give a run directory or an .h5 file."
+    from resprobe.source import collect_command
+
+    return f"run `{collect_command(chosen[0])} --checkpoint {chosen[1]}` first."
 
 
 def analyze(
@@ -66,10 +77,11 @@ def analyze(
 
     Args:
         name: of the analysis; None for all that the data allow.
-        inputs: run directories or files; the directory of a sweep stands for those of its runs
-            that were trained to their end.
-        out: where to write; by default beside a single input, or `./NAME/` for several.
-        collector: called for a run that lacks a family of a named analysis.
+        inputs: run directories, folders of collected checkpoints or files; the directory of a
+            sweep stands for those of its runs that were trained to their end.
+        out: where to write; by default beside a single input (of a checkpoint in
+            `RUN/analyses/step-00001950/NAME/`), or `./NAME/` for several.
+        collector: called for a run or checkpoint that lacks a family of a named analysis.
         tell: gets sentences on runs of a sweep that are left out.
 
     Returns:
@@ -86,7 +98,8 @@ def analyze(
     if name is not None:
         analysis: Analysis = registry.load("analyses", name)
         trees = [_complete(path, analysis, collector) for path in inputs]
-        return [_written(_result(analysis, inputs, trees), analysis, given, out)], []
+        result = analysis.function(describe_all(inputs, trees, analysis.families))
+        return [_written(result, analysis, given, out)], []
     trees = [open_tree(path) for path in inputs]
     written, lacking, refused = [], [], []
     for offered in registry.entries("analyses"):
@@ -98,17 +111,20 @@ def analyze(
         ]
         if missing:
             path, tree, absent = missing[0]
-            remedy = _remedy(path, tree, absent)
-            lacking.append(f"{offered} needs {' and '.join(absent)}: {remedy}")
-        elif _wanted(analysis, inputs, trees):
-            folder = None if out is None else out / offered
-            try:
-                result = _result(analysis, inputs, trees)
-            except InputError as error:
-                refused.append(error)
-                lacking.append(f"{offered}: {error}")
-            else:
-                written.append(_written(result, analysis, given, folder))
+            told = remedy(path, tree, absent)
+            lacking.append(f"{offered} needs {' and '.join(absent)}: {told}")
+            continue
+        folder = None if out is None else out / offered
+        try:
+            described = describe_all(inputs, trees, analysis.families)
+            if analysis.unasked is not None and not analysis.unasked(described):
+                continue
+            result = analysis.function(described)
+        except InputError as error:
+            refused.append(error)
+            lacking.append(f"{offered}: {error}")
+        else:
+            written.append(_written(result, analysis, given, folder))
     if refused and not written:
         raise refused[0]
     return written, lacking
@@ -148,36 +164,6 @@ def _refuse_no_folder(folder: Path) -> None:
     there = next(place for place in (folder, *folder.parents) if place.exists())
     if not there.is_dir():
         raise InputError(f"{folder} can't be written ({there} is no folder); give another -o.")
-
-
-def describe(path: Path, tree: xr.DataTree, families: Sequence[str]) -> Input:
-    """Give one input as an analysis sees it, at the last checkpoint that has all `families`.
-
-    Raises:
-        InputError: no checkpoint has them all.
-    """
-    step, node = _node(tree, families, path)
-    recipe_text = tree.attrs.get("recipe")
-    group = {"group": str(tree.attrs.get("source", path.resolve()))}
-    try:
-        if isinstance(recipe_text, str):
-            group = grouping(tomllib.loads(recipe_text))
-        seed = group.get("seed", tree.attrs.get("seed"))
-        seed = None if seed is None else int(seed)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{path}: its attribute recipe or seed is damaged ({quoted(error)}); take the file "
-            "from a copy, or measure it again."
-        ) from error
-    return Input(
-        label=path.resolve().name.removesuffix(".h5"),
-        tree=tree,
-        families={name: node[name].to_dataset() for name in families},
-        step=step,
-        group=str(group["group"]),
-        seed=seed,
-        checkpoint=_checkpoint(path, tree, step),
-    )
 
 
 def write(result: Result, folder: Path) -> None:
@@ -227,12 +213,6 @@ def _refuse_another(result: Result, folder: Path) -> bool:
     return True
 
 
-def _result(analysis: Analysis, inputs: Sequence[Path], trees: Sequence[xr.DataTree]) -> Result:
-    return analysis.function(
-        [describe(path, tree, analysis.families) for path, tree in zip(inputs, trees, strict=True)]
-    )
-
-
 def _written(
     result: Result, analysis: Analysis, inputs: Sequence[Path], out: Path | None
 ) -> Written:
@@ -241,30 +221,12 @@ def _written(
     return Written(analysis.name, folder, result)
 
 
-def _wanted(analysis: Analysis, inputs: Sequence[Path], trees: Sequence[xr.DataTree]) -> bool:
-    """Tell whether an analysis that nobody named should run on these inputs."""
-    if analysis.unasked is None:
-        return True
-    return analysis.unasked(
-        [describe(path, tree, analysis.families) for path, tree in zip(inputs, trees, strict=True)]
-    )
-
-
-def _checkpoint(path: Path, tree: xr.DataTree, step: int | None) -> dict[str, Any]:
-    """Read what the trainer wrote beside the checkpoint of an input, also of a run's lone file."""
-    run = path if path.is_dir() else enclosing_run(path)
-    step = tree.attrs.get("checkpoint_step") if step is None else step
-    if run is None or step is None:
-        return {}
-    try:
-        return checkpoints.read_info(run, int(step))
-    except InputError:
-        return {}  # checkpoints may be deleted; what was measured can be analyzed without them
-
-
 def _folder(name: str, inputs: Sequence[Path]) -> Path:
     if len(inputs) > 1:
         return Path(name)
+    chosen = collected_checkpoint(inputs[0])
+    if chosen is not None:  # families alone lie in its own folder
+        return chosen[0] / "analyses" / checkpoints.stem(chosen[1]) / name
     if inputs[0].is_dir():
         return inputs[0] / "analyses" / name
     return inputs[0].with_name(f"{inputs[0].stem}.analyses") / name
@@ -277,23 +239,24 @@ def _complete(path: Path, analysis: Analysis, collector: Collector) -> xr.DataTr
     useful = _absent(tree, (*analysis.families, *analysis.also))
     from resprobe.source import code_of
 
-    at_hand = path.is_dir() and is_run(path)
-    if not useful or not (absent or (at_hand and not code_of(path))):
+    run = run_of(path) if path.is_dir() else None
+    at_hand = run is not None and is_run(run)
+    code = code_of(run) if run is not None and at_hand else []
+    if not useful or not (absent or (at_hand and not code)):
         return tree
     tree.close()
     if not at_hand:
         raise InputError(
             f"{path} lacks {' and '.join(absent)}, which {analysis.name} needs: "
-            f"{_remedy(path, tree, absent)}"
+            f"{remedy(path, tree, absent)}"
         )
     from resprobe.quantities.quantity import of_family
 
-    code = code_of(path)
     if code:
         raise InputError(
             f"{path} lacks {' and '.join(absent)}, which {analysis.name} needs, and it names code, "
             f"{' and '.join(code)}, which is not run unasked; read it, and if you trust it "
-            f"{_remedy(path, tree, absent)}"
+            f"{remedy(path, tree, absent)}"
         )
     for families, needed in ((absent, True), ([f for f in useful if f not in absent], False)):
         named = [next(q.name for q in of_family(family) if q.measured_by) for family in families]
@@ -305,58 +268,8 @@ def _complete(path: Path, analysis: Analysis, collector: Collector) -> xr.DataTr
 def _absent(tree: xr.DataTree, families: Sequence[str]) -> list[str]:
     """Give the families that no single checkpoint of the input has together with the others."""
     best = list(families)
-    for _, node in _checkpoints(tree):
+    for _, node in checkpoint_nodes(tree):
         absent = [name for name in families if name not in node.children]
         if len(absent) < len(best) or not absent:
             best = absent
     return best
-
-
-def _checkpoints(tree: xr.DataTree) -> list[tuple[int | None, xr.DataTree]]:
-    """Give the places where families lie: a lone file itself, or each collected checkpoint."""
-    steps = sorted(child for child in tree.children if child.startswith("step-"))
-    if not steps:
-        return [(None, tree)]
-    return [(int(name.removeprefix("step-")), tree.children[name]) for name in steps]
-
-
-def _node(tree: xr.DataTree, families: Sequence[str], path: Path) -> tuple[int | None, xr.DataTree]:
-    for step, node in reversed(_checkpoints(tree)):
-        if all(name in node.children for name in families):
-            return step, node
-    absent = [f for f in families if all(f not in n.children for _, n in _checkpoints(tree))]
-    raise InputError(
-        f"{path} lacks {' and '.join(absent or families)}: {_remedy(path, tree, absent)}"
-    )
-
-
-def _remedy(path: Path, tree: xr.DataTree, absent: Sequence[str]) -> str:
-    from resprobe.source import collect_command
-
-    extra = _extra(absent)
-    if path.is_dir():
-        return f"run `{collect_command(path)}{extra}`."
-    run = enclosing_run(path)
-    if run is not None:
-        return f"run `{collect_command(run)}{extra}`, then `resprobe analyze {run}`."
-    if any("/" in node.path.strip("/") for node in tree.leaves):
-        return "run `resprobe collect` on the run that it was exported from, and export it again."
-    from resprobe.quantities.quantity import of_family
-
-    names = [of_family(family)[0].name for family in absent if of_family(family)]
-    asked = " ".join(f"--quantity +{name}" for name in names)
-    return (
-        f"run `resprobe collect --model … --weights … --data … {asked} -o {path}` with its model."
-    )
-
-
-def _extra(families: Sequence[str]) -> str:
-    """Give the options of `collect` for families that no usual preset measures."""
-    from resprobe.quantities.quantity import of_family
-
-    asked = [of_family(family) for family in families]
-    return "".join(
-        f" --quantity +{quantities[0].name}"
-        for quantities in asked
-        if quantities and not any(quantity.standard for quantity in quantities)
-    )

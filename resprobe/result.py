@@ -54,14 +54,16 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Input:
-    """One run or lone file as an analysis sees it.
+    """One run, checkpoint of a run or lone file as an analysis sees it.
 
     Attributes:
-        label: short name for figures and sentences (the directory's or file's name).
+        label: short name for figures and sentences (the directory's or file's name, with the step
+            where inputs are told apart by it).
         tree: what `resprobe.open` gives.
         families: name to dataset, of the checkpoint that is analyzed.
         step: the step of that checkpoint, None for a lone file.
-        group: runs of an equal resolved recipe but the seed share it.
+        group: inputs of an equal resolved recipe but the seed share it, at one step where
+            checkpoints were named.
         seed: the training seed, None where unknown.
         checkpoint: what the trainer wrote beside that checkpoint, such as `epoch`, `status` and
             `metrics`; empty where it is not at hand.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
+_STEP = re.compile(r" step \d+$")
 COORDINATES = ("block", "stage", "index", "index_in_stage", "skip", "transition", "sample", "label")
 
 
@@ -78,11 +80,14 @@ def group_label(labels: Sequence[str]) -> str:
         labels: of the group's networks, at least one.
 
     Returns:
-        `"h1"` for `["h1-seed0", "h1-seed1"]`; a single label as it is; where nothing is shared,
-        the first label and "etc.".
+        `"h1"` for `["h1-seed0", "h1-seed1"]`, `"h1 step 390"` where both end in that step; a
+        single label as it is; where nothing is shared, the first label and "etc.".
     """
     if len(labels) == 1:
         return labels[0]
+    step = _STEP.search(labels[0])
+    if step is not None and all(label.endswith(step[0]) for label in labels):
+        return group_label([label.removesuffix(step[0]) for label in labels]) + step[0]
     split = [re.split(r"([-_. ]+|(?<=\D)(?=\d))", label) for label in labels]
     shared = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*split, strict=False))
     common = "".join(parts[0] for parts in shared)
@@ -154,11 +159,12 @@ def collected_beside(given: Input, family: str) -> xr.Dataset | None:
     """Give a family of the analyzed checkpoint, None where it was not collected."""
     if family in given.families:
         return given.families[family]
-    path = family if given.step is None else f"step-{given.step:08d}/{family}"
-    try:
-        return given.tree[path].to_dataset()
-    except KeyError:
-        return None
+    # a lone file, or a checkpoint that was given by itself, has its families at the root
+    paths = [family] if given.step is None else [f"step-{given.step:08d}/{family}", family]
+    for path in paths:
+        with contextlib.suppress(KeyError):
+            return given.tree[path].to_dataset()
+    return None
 
 
 def shared_samples(data: Sequence[xr.Dataset], what: str) -> Integers:

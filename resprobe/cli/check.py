@@ -13,7 +13,7 @@ from resprobe.cli.common import emit, output_options
 @click.argument("input_", metavar="INPUT", type=click.Path(path_type=Path))
 @output_options
 def check(input_: Path, as_json: bool, quiet: bool) -> None:
-    """Check that a run directory, all runs of a sweep, or a file is whole and keeps its schema.
+    """Check that a run, all runs of a sweep, a collected checkpoint or a file keeps its schema.
 
     Exit 0: nothing is wrong. 1: something is, each thing in a line. 2: INPUT is no resprobe run
     or file at all.

@@ -1,7 +1,7 @@
 """Cushions: how much of each layer's size its inputs meet, and what depends on the norm chosen.
 
-`networks` reads what was collected, `effects` computes on arrays, `labelled` names the numbers,
-`findings` and `sentences` say them, `figures` draws them.
+`networks` reads what was collected, `effects` and `differences` compute on arrays, `labelled` names
+the numbers, `findings` and `sentences` say them, `figures` draws them.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ def analyze(inputs: Sequence[Input]) -> Result:
 
     Args:
         inputs: one network with the family `layer-cushion`, several seeds of one recipe, or two
-            such groups, such as a plain network and a residual one. `interlayer-cushion` is read
-            where it was collected at the same checkpoint.
+            such groups, such as a plain network and a residual one; two of one architecture, such
+            as two checkpoints, give the paired difference by layer and by block.
+            `interlayer-cushion` is read where it was collected at the same checkpoint.
 
     Returns:
         Dataset with dimensions `network`, `layer`, `quantile`, `norm` and, with interlayer
-        cushions, `block`, `length` and `mode`, with two groups `group` and `bound`; the figures
-        `layers` and `norms`, with two groups `groups`, with interlayer cushions `interlayer`; the
-        verdict; the sentences.
+        cushions, `block`, `length` and `mode`, with two groups `group` and `bound`, of one
+        architecture `contrast`; the figures `layers` and `norms`, with two groups `groups`, of one
+        architecture `difference`, with interlayer cushions `interlayer`; the verdict; the
+        sentences.
 
     Raises:
         InputError: no inputs, more than two groups, a family or variable that is missing, seeds of

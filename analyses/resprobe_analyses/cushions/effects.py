@@ -9,12 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from resprobe_analyses import statistics
-from resprobe_analyses.cushions.networks import MODES, Group, Interlayer, Network
+from resprobe_analyses.cushions.differences import differences
+from resprobe_analyses.cushions.networks import CUSHIONS, MODES, Group, Interlayer, Network
+from resprobe_analyses.difference import Difference
 from resprobe_analyses.estimates import LEVEL, Estimate
 
 Floats = npt.NDArray[np.float64]
 
-NORMS = ("kept", "removed")
+NORMS = tuple(CUSHIONS)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95)
 MEDIAN = QUANTILES.index(0.5)
 # Below this a cushion in training mode is BatchNorm's blindness to scale: others are of order 1.
@@ -87,12 +89,14 @@ class Effect:
         layers: norm to the comparison by layer; empty with one group, or where the layers of the
             two do not correspond.
         spans: mode to the comparison by single block; likewise.
+        differences: how far apart two groups of one architecture are, by layer and by block.
     """
 
     groups: tuple[Group, ...]
     members: tuple[tuple[NetworkEffect, ...], ...]
     layers: dict[str, Comparison]
     spans: dict[str, Comparison]
+    differences: tuple[Difference, ...]
 
     @property
     def all_members(self) -> list[NetworkEffect]:
@@ -117,7 +121,7 @@ def effect(groups: tuple[Group, ...]) -> Effect:
         if _same_blocks(first, second):
             found = {mode: _compared(first, second, _of_mode(mode)) for mode in MODES}
             spans = {m: one for m, one in found.items() if np.isfinite(one.pairs).any()}
-    return Effect(groups, members, layers, spans)
+    return Effect(groups, members, layers, spans, differences(groups))
 
 
 def network_effect(network: Network) -> NetworkEffect:

@@ -15,6 +15,7 @@ from resprobe_analyses.cushions.effects import (
     NetworkEffect,
 )
 from resprobe_analyses.cushions.networks import MODES
+from resprobe_analyses.difference import differences_json
 from resprobe_analyses.estimates import LEVEL, number_json
 
 
@@ -47,6 +48,7 @@ def verdict(found: Effect) -> dict[str, Any]:
             ],
             "layers": {norm: _comparison(one) for norm, one in found.layers.items()},
             "interlayer": {mode: _comparison(one) for mode, one in found.spans.items()},
+            "differences": differences_json(found.differences),
         },
     }
 

@@ -17,6 +17,7 @@ from resprobe_analyses.cushions.effects import (
     NetworkEffect,
 )
 from resprobe_analyses.cushions.networks import MODES
+from resprobe_analyses.difference import with_differences
 from resprobe_analyses.estimates import LEVEL
 from resprobe_analyses.labelling import INTERVAL, Variables, attributes, number, strings
 
@@ -31,13 +32,13 @@ def dataset(found: Effect) -> xr.Dataset:
 
     Returns:
         Dataset with dimensions `network`, `layer`, `norm`, `quantile`; with interlayer cushions
-        `block`, `length` and `mode`, with two groups `pair` and `bound`. Networks with fewer
-        layers or blocks are filled up with NaN and "".
+        `block`, `length` and `mode`, with two groups `pair` and `bound`, of one architecture
+        `contrast`. Networks with fewer layers or blocks are filled up with NaN and "".
     """
     members = found.all_members
     variables = _layer_variables(members)
     coordinates: dict[str, Any] = {
-        **_networks(found),
+        **network_coordinates(found),
         "norm": ("norm", strings([f"ID entries {norm}" for norm in NORMS])),
         "quantile": ("quantile", np.array(QUANTILES), attributes("share of images below")),
     }
@@ -47,14 +48,16 @@ def dataset(found: Effect) -> xr.Dataset:
     if found.layers or found.spans:
         variables |= _comparisons(found)
         coordinates["bound"] = ("bound", strings(["low", "high"]))
-    return xr.Dataset(
+    data = xr.Dataset(
         variables,
         coords=coordinates,
         attrs={"analysis": "cushions", "images": found.images, "level": LEVEL},
     )
+    return with_differences(data, found.differences)
 
 
-def _networks(found: Effect) -> dict[str, Any]:
+def network_coordinates(found: Effect) -> dict[str, Any]:
+    """Give the coordinates of the dimension `network`: label, group, seed and step."""
     nets = [member.network for member in found.all_members]
     groups = [group.label for group in found.groups for _ in group.networks]
     seeds = [-1 if net.seed is None else net.seed for net in nets]
@@ -75,10 +78,10 @@ def _networks(found: Effect) -> dict[str, Any]:
     }
 
 
-def _layer_variables(members: Sequence[NetworkEffect]) -> Variables:
+def layer_names(members: Sequence[NetworkEffect]) -> Variables:
+    """Give the names of the layers, and whether a skip counts as a part of each."""
     nets = [member.network for member in members]
     names = filled([strings(net.layers) for net in nets], "")
-    cushions = [np.stack([member.kept, member.removed], axis=1) for member in members]
     return {
         "layer_name": (("network", "layer"), names, {"long_name": "module that ran"}),
         "layer_with_skip": (
@@ -90,6 +93,12 @@ def _layer_variables(members: Sequence[NetworkEffect]) -> Variables:
                 "flag_meanings": "no yes",
             },
         ),
+    }
+
+
+def _layer_variables(members: Sequence[NetworkEffect]) -> Variables:
+    cushions = [np.stack([member.kept, member.removed], axis=1) for member in members]
+    return layer_names(members) | {
         "layer_cushion": number(
             ("network", "layer", "norm", "quantile"),
             filled(cushions),
@@ -97,7 +106,7 @@ def _layer_variables(members: Sequence[NetworkEffect]) -> Variables:
         ),
         "layer_norm_by_weight_norm": number(
             ("network", "layer"),
-            filled([net.by_weight for net in nets]),
+            filled([member.network.by_weight for member in members]),
             "norm of the layer as a map beside that of its weight, by which a cushion with the "
             "latter is larger",
         ),

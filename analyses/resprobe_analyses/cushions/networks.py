@@ -28,9 +28,10 @@ Integers = npt.NDArray[np.int64]
 
 FAMILY, INTERLAYER = "layer-cushion", "interlayer-cushion"
 LAYER = ("sample", "layer")
+# What becomes of the ID entries in the norm of the layer, to the cushion with that norm.
+CUSHIONS = {"kept": "layer_cushion", "removed": "layer_cushion_id_removed"}
 NEEDED = {
-    "layer_cushion": LAYER,
-    "layer_cushion_id_removed": LAYER,
+    **dict.fromkeys(CUSHIONS.values(), LAYER),
     "layer_frobenius_norm": ("layer",),
     "layer_weight_norm": ("layer",),
 }
@@ -47,6 +48,7 @@ class Interlayer:
     Attributes:
         blocks: their names.
         stage: of each block, shape (block,).
+        transition: whether the block changes the shape, shape (block,).
         values: mode of BatchNorm to cushions, shape (image, block, length); NaN where there is no
             such span, or in the mode "train" no BatchNorm in it.
         stderr: mode to their standard errors, likewise.
@@ -56,6 +58,7 @@ class Interlayer:
 
     blocks: tuple[str, ...]
     stage: Integers
+    transition: Flags
     values: dict[str, Floats]
     stderr: dict[str, Floats]
     plain: bool
@@ -94,6 +97,7 @@ class Network:
         layers: names of its layers.
         kinds: "convolution" or "linear", of each.
         with_skip: whether a skip counts as a part of the layer, shape (layer,).
+        plain: whether no block has a skip, as far as the family tells.
         kept: cushions with ID entries kept in the norm, shape (image, layer).
         removed: cushions with ID entries removed from it, likewise.
         by_weight: ‖A‖_F/‖W‖_F, by which a cushion with the norm of the weight is larger, shape
@@ -109,6 +113,7 @@ class Network:
     layers: tuple[str, ...]
     kinds: tuple[str, ...]
     with_skip: Flags
+    plain: bool
     kept: Floats
     removed: Floats
     by_weight: Floats
@@ -185,6 +190,7 @@ def _read(given: Input, label: str, images: Integers, span_images: Integers | No
     norm = np.asarray(data["layer_frobenius_norm"].values, np.float64)
     weight = np.asarray(data["layer_weight_norm"].values, np.float64)
     by_weight = np.divide(norm, weight, out=np.full_like(norm, np.nan), where=weight > 0)
+    with_skip = np.array([str(skip) != "none" for skip in data["layer_skip"].values])
     return Network(
         label=label,
         seed=given.seed,
@@ -192,9 +198,10 @@ def _read(given: Input, label: str, images: Integers, span_images: Integers | No
         classes=data["label"].values.astype(np.int64),
         layers=tuple(str(name) for name in data["layer"].values),
         kinds=tuple(str(kind) for kind in data["layer_kind"].values),
-        with_skip=np.array([str(skip) != "none" for skip in data["layer_skip"].values]),
-        kept=values(data, "layer_cushion", *LAYER).astype(np.float64),
-        removed=values(data, "layer_cushion_id_removed", *LAYER).astype(np.float64),
+        with_skip=with_skip,
+        plain=not with_skip.any()
+        and all(str(skip) == "none" for skip in (data["skip"].values if "skip" in data else ())),
+        **{norm: values(data, one, *LAYER).astype(np.float64) for norm, one in CUSHIONS.items()},
         by_weight=by_weight,
         interlayer=None if span_images is None else _interlayer(given, span_images),
         images_left_out=recorded - images.size,
@@ -211,7 +218,7 @@ def _interlayer(given: Input, images: Integers) -> Interlayer | None:
         for name in (one, f"{one}_stderr", f"{one}_converged")
         if name not in data
     ]
-    absent += [name for name in ("stage", "skip") if name not in data.coords]
+    absent += [name for name in ("stage", "skip", "transition") if name not in data.coords]
     if absent:
         raise InputError(
             f"{given.label}: the family {INTERLAYER!r} lacks {absent[0]!r}; collect it again."
@@ -221,6 +228,7 @@ def _interlayer(given: Input, images: Integers) -> Interlayer | None:
     return Interlayer(
         blocks=tuple(str(name) for name in data["block"].values),
         stage=data["stage"].values.astype(np.int64),
+        transition=data["transition"].values.astype(np.bool_),
         values={m: values(data, one, *SPAN).astype(np.float64) for m, one in _VARIABLES.items()},
         stderr={
             m: values(data, f"{one}_stderr", *SPAN).astype(np.float64)

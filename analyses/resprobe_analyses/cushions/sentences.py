@@ -10,6 +10,7 @@ from resprobe_analyses import wording
 from resprobe_analyses.cushions.effects import MEDIAN, NORMS, Comparison, Effect, NetworkEffect
 from resprobe_analyses.cushions.findings import blind_blocks
 from resprobe_analyses.cushions.networks import Interlayer, several, unit_of
+from resprobe_analyses.difference import difference_lines
 from resprobe_analyses.statistics import MINIMUM_SEEDS
 
 MOST_NETWORKS = 1  # of a group that are told one by one
@@ -30,6 +31,7 @@ def summary(found: Effect) -> str:
         The sentences; none is a judgement of a network, since all depend on the norms chosen.
     """
     lines = _side_by_side(found) if len(found.groups) == 2 else []
+    lines += difference_lines(found.differences)
     for group, members in zip(found.groups, found.members, strict=True):
         for member in members[:MOST_NETWORKS]:
             lines += [_lowest(found, member), _id_entries(member), _by_weight(member)]

@@ -1,8 +1,8 @@
 """Equivalence: plain and residual networks that start equal, and what tells them apart later.
 
-`networks` reads what was recorded, with `recipes` for what two trainings share; `pairs`, `weights`
-and `curves` compute on arrays, `effects` puts groups and contrasts together, `labelled` names the
-numbers, `findings` and `sentences` say them, `figures` draws them.
+`networks` reads what was recorded, with `recipes` for what two trainings share; `pairs`,
+`weights`, `curves` and `differences` compute on arrays, `effects` puts groups and contrasts
+together, `labelled` names the numbers, `findings` and `sentences` say them, `figures` draws them.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ def analyze(inputs: Sequence[Input]) -> Result:
 
     Args:
         inputs: runs trained with `pair.network = "equivalent"`, runs with the family `weights`, or
-            residual and plain runs of equal seeds; in any mixture and order.
+            residual and plain runs of equal seeds; in any mixture and order. The weights of two
+            groups of one architecture, such as two checkpoints, are compared layer by layer.
 
     Returns:
         Dataset as `labelled` lists it; the figures `divergence` with pairs, `weights` with that
-        family, `training` where residual and plain networks can be laid side by side; the verdict;
-        the sentences.
+        family, `training` where residual and plain networks can be laid side by side, `difference`
+        with the weights of two groups of one architecture; the verdict; the sentences.
 
     Raises:
         InputError: no inputs, nothing of the three at hand, a recorded group that lacks a

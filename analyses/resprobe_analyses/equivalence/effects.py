@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from resprobe.errors import InputError
+from resprobe_analyses.difference import Difference
 from resprobe_analyses.equivalence import recipes
+from resprobe_analyses.equivalence.differences import differences
 from resprobe_analyses.equivalence.networks import Group, Network
 from resprobe_analyses.equivalence.pairs import LOCKSTEP, Divergence, Pair, divergence
 from resprobe_analyses.equivalence.sides import Side, sides_of
@@ -134,6 +136,7 @@ class Effect:
         separations: weight distance of negative controls beside that of equivalent pairs.
         roundings: first |ΔL| that is not 0, in float32 beside float64.
         sides: residual networks beside plain ones.
+        differences: weights of groups of one architecture, layer by layer.
     """
 
     groups: tuple[Group, ...]
@@ -141,6 +144,7 @@ class Effect:
     separations: tuple[Contrast, ...]
     roundings: tuple[Contrast, ...]
     sides: tuple[Side, ...]
+    differences: tuple[Difference, ...]
 
     @property
     def networks(self) -> list[Network]:
@@ -159,7 +163,14 @@ def effect(groups: tuple[Group, ...]) -> Effect:
         InputError: neither a pair, nor weights, nor residual and plain networks of equal seeds.
     """
     pairs = tuple(own for group in groups if (own := _pairs(group)) is not None)
-    found = Effect(groups, pairs, _separations(pairs), _roundings(pairs), sides_of(groups))
+    found = Effect(
+        groups=groups,
+        pairs=pairs,
+        separations=_separations(pairs),
+        roundings=_roundings(pairs),
+        sides=sides_of(groups),
+        differences=differences(groups),
+    )
     if not (pairs or found.sides or any(net.own.states for net in found.networks)):
         raise InputError(
             f"{', '.join(net.label for net in found.networks)}: there is no pair, no family "

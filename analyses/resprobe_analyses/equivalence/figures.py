@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from resprobe_analyses.difference import differences_figures
 from resprobe_analyses.equivalence.effects import Effect
 from resprobe_analyses.equivalence.figure_divergence import divergence_figure
 from resprobe_analyses.equivalence.figure_training import training_figure
@@ -18,7 +19,8 @@ def figures(found: Effect) -> dict[str, Figure]:
 
     Returns:
         `divergence` with pairs, `weights` where that family was collected, `training` where epochs
-        of residual and plain networks stand side by side.
+        of residual and plain networks stand side by side, `difference` with the weights of two
+        groups of one architecture.
     """
     drawn = {}
     if found.pairs:
@@ -33,4 +35,4 @@ def figures(found: Effect) -> dict[str, Figure]:
     sides = [side for side in found.sides if all(one.curves for one in side.couples)]
     if sides:
         drawn["training"] = training_figure(sides)
-    return drawn
+    return drawn | differences_figures(found.differences)

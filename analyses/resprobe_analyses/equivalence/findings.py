@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from resprobe_analyses.difference import differences_json
 from resprobe_analyses.equivalence.effects import WHATS, Contrast, Effect, Pairs, group_table
 from resprobe_analyses.equivalence.networks import Group, Network
 from resprobe_analyses.equivalence.sides import ENDS, Side
@@ -19,8 +20,9 @@ def verdict(found: Effect) -> dict[str, Any]:
     Returns:
         `analysis`, `inputs`, `level` and `findings` with `pairs` (one entry a group), `separations`
         (weight distance of controls beside that of equivalent pairs), `roundings` (first |ΔL| in
-        float32 beside float64), `weights` (Table 3 of each group at the start and at the end) and
-        `sides` (residual beside plain). Numbers that do not exist are None.
+        float32 beside float64), `weights` (Table 3 of each group at the start and at the end),
+        `sides` (residual beside plain) and `differences` (weights of groups of one architecture by
+        layer). Numbers that do not exist are None.
     """
     return {
         "analysis": "equivalence",
@@ -36,6 +38,7 @@ def verdict(found: Effect) -> dict[str, Any]:
                 if any(net.own.states for net in group.networks)
             ],
             "sides": [_side(one) for one in found.sides],
+            "differences": differences_json(found.differences),
         },
     }
 

@@ -33,6 +33,14 @@ plain, last epoch), `id_share_difference`, `large_id_share_difference` (last wei
 `level_loss`, `residual_error_at_level`, `plain_error_at_level`; over `(side,)`, with `…_interval`
 over `(side, bound)`: `mean_…` of each difference.
 
+Where the weights of two groups of one architecture were collected, over `(contrast, layer)`:
+`weight_mass_difference` (a factor), `weight_mass_difference_low`, `weight_mass_difference_high`,
+`weight_mass_difference_p_holm`, `id_entry_mean_difference`, `id_entry_mean_difference_low`,
+`id_entry_mean_difference_high`, `id_entry_mean_difference_p_holm`; their means over the layers,
+over `(contrast,)`: `weight_mass_difference_mean`, `weight_mass_difference_mean_low`,
+`weight_mass_difference_mean_high`, `id_entry_mean_difference_mean`,
+`id_entry_mean_difference_mean_low`, `id_entry_mean_difference_mean_high`.
+
 What does not exist is NaN, -1 where it is a whole number, "" where it is a text.
 """
 
@@ -44,6 +52,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from resprobe_analyses.difference import with_differences
 from resprobe_analyses.equivalence import recipes
 from resprobe_analyses.equivalence.effects import Effect
 from resprobe_analyses.equivalence.labelled_pairs import pair_variables
@@ -78,9 +87,10 @@ def dataset(found: Effect) -> xr.Dataset:
     ):
         variables |= more
         coordinates |= own
-    return xr.Dataset(
+    data = xr.Dataset(
         variables, coords=coordinates, attrs={"analysis": "equivalence", "level": LEVEL}
     )
+    return with_differences(data, found.differences)
 
 
 def _networks(found: Effect) -> dict[str, Any]:

@@ -237,7 +237,7 @@ def _states(tree: xr.DataTree, label: str) -> tuple[State, ...]:
             places[int(name.removeprefix("step-"))] = data
     found = []
     for step, data in places.items():
-        wanted = [*LAYER_VALUES, *HISTOGRAMS, "layer_kind", "bin"]
+        wanted = [*LAYER_VALUES, *HISTOGRAMS, "layer", "layer_kind", "bin"]
         _require(data, wanted, label, WEIGHTS, "collect it again")
         values = {name: data[name].transpose("layer", ...).values for name in wanted[:-1]}
         found.append(state_of(step, values, np.asarray(data["bin"].values, np.float64)))

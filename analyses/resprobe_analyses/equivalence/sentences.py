@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from resprobe_analyses.difference import difference_lines
 from resprobe_analyses.equivalence import words
 from resprobe_analyses.equivalence.effects import Contrast, Effect, Pairs, group_table
 from resprobe_analyses.equivalence.networks import Group
@@ -27,6 +28,7 @@ def summary(found: Effect) -> str:
     told = [group for group in found.groups if not group.control] or found.groups
     for group in told:
         lines += _weights(group) + (_weights(group, partner=True) if group.partners else [])
+    lines += difference_lines(found.differences)
     lines += [line for side in found.sides for line in side_sentences(side)]
     return "\n".join([*lines, *absent(found)])
 

@@ -61,6 +61,10 @@ class State:
         bins: centres of the bins, shape (bin,).
         id_sum: sum of the ID entries of all layers, the linear ones too.
         id_count: how many these are.
+        layers: names of all layers, the linear ones too.
+        count: of the weights of each, shape (layer,).
+        mass: sum of |w| of each, likewise.
+        id_mean: mean of its ID entries, likewise; NaN if it has none.
     """
 
     step: int
@@ -70,6 +74,10 @@ class State:
     bins: Floats
     id_sum: float
     id_count: int
+    layers: tuple[str, ...]
+    count: Integers
+    mass: Floats
+    id_mean: Floats
 
 
 def state_of(step: int, values: Mapping[str, npt.NDArray[Any]], bins: Floats) -> State:
@@ -77,22 +85,26 @@ def state_of(step: int, values: Mapping[str, npt.NDArray[Any]], bins: Floats) ->
 
     Args:
         step: of the checkpoint, -1 where unknown.
-        values: of `LAYER_VALUES` and "layer_kind", shape (layer,), and of `HISTOGRAMS`, shape
-            (layer, bin).
+        values: of `LAYER_VALUES`, "layer" and "layer_kind", shape (layer,), and of `HISTOGRAMS`,
+            shape (layer, bin).
         bins: centres of the bins.
     """
     counted = np.array([str(kind) == COUNTED for kind in values["layer_kind"]], dtype=bool)
     each = {name: np.asarray(values[name], np.float64)[counted] for name in LAYER_VALUES}
     everywhere = np.asarray(values["id_entry_count"], np.float64)
-    means = np.nan_to_num(np.asarray(values["id_entry_mean"], np.float64))
+    means = np.asarray(values["id_entry_mean"], np.float64)
     return State(
         step=step,
         table=table(each),
         weights=np.asarray(values["weight_histogram"])[counted].sum(axis=0, dtype=np.int64),
         id_entries=np.asarray(values["id_entry_histogram"])[counted].sum(axis=0, dtype=np.int64),
         bins=bins,
-        id_sum=float((everywhere * means).sum()),
+        id_sum=float((everywhere * np.nan_to_num(means)).sum()),
         id_count=int(everywhere.sum()),
+        layers=tuple(str(name) for name in values["layer"]),
+        count=np.asarray(values["weight_count"], np.int64),
+        mass=np.asarray(values["weight_mass"], np.float64),
+        id_mean=means,
     )
 
 

@@ -1,9 +1,9 @@
 """Noise stability: how networks answer noise, and whether their cushions tell it.
 
 `families` and `networks` read what was collected, `bound_reading` the parts of the bound;
-`responses`, `equal_noise`, `predictions` and `bound` compute on arrays, `effects` puts them
-together, `labelled` names the numbers, `findings` and `sentences` say them, `figures` draws them.
-Cushions are those of the analysis `cushions`.
+`responses`, `equal_noise`, `predictions`, `bound` and `differences` compute on arrays, `effects`
+puts them together, `labelled` names the numbers, `findings` and `sentences` say them, `figures`
+draws them. Cushions are those of the analysis `cushions`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ def analyze(inputs: Sequence[Input]) -> Result:
 
     Args:
         inputs: one network with the families `layer-cushion` and `weight-noise`, several seeds of
-            one recipe, or two such groups, such as a residual network and a plain one. Other
+            one recipe, or two such groups, such as a residual network and a plain one; two of one
+            architecture, such as two checkpoints, give the paired difference by layer. Other
             families are read where they were collected at the same checkpoint.
 
     Returns:
         Dataset (see `labelled`); the figures `response` and `prediction`, with noise of the input
-        `input`, with all parts of the bound `bound`; the verdict; the sentences.
+        `input`, with all parts of the bound `bound`, with two groups of one architecture
+        `difference`; the verdict; the sentences.
 
     Raises:
         InputError: no inputs, more than two groups, a family or variable that is missing, noise of

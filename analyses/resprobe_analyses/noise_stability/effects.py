@@ -13,8 +13,10 @@ from resprobe_analyses.cushions.effects import Effect as Cushions
 from resprobe_analyses.cushions.effects import NetworkEffect as NetworkCushions
 from resprobe_analyses.cushions.effects import effect as cushion_effect
 from resprobe_analyses.cushions.networks import Group, read_groups
+from resprobe_analyses.difference import Difference
 from resprobe_analyses.estimates import Estimate
 from resprobe_analyses.noise_stability.bound_reading import Parts, read_parts
+from resprobe_analyses.noise_stability.differences import differences
 from resprobe_analyses.noise_stability.equal_noise import EqualNoise, at_equal_noise
 from resprobe_analyses.noise_stability.known import over_trainings
 from resprobe_analyses.noise_stability.networks import (
@@ -163,11 +165,13 @@ class Effect:
         groups: one or two.
         cushions: of the same groups in the same order, from the analysis of cushions.
         contrast: of two groups, else None.
+        differences: of two groups of one architecture, layer by layer.
     """
 
     groups: tuple[GroupEffect, ...]
     cushions: Cushions
     contrast: Contrast | None
+    differences: tuple[Difference, ...]
 
     @property
     def members(self) -> list[NetworkEffect]:
@@ -195,7 +199,8 @@ def effect(inputs: Sequence[Input]) -> Effect:
         _group(group.label, [_network(given[m.network.label], networks, m) for m in members])
         for group, members in zip(cushions.groups, cushions.members, strict=True)
     )
-    return Effect(groups, cushions, _contrast(*groups) if len(groups) == 2 else None)
+    contrast_of = _contrast(*groups) if len(groups) == 2 else None
+    return Effect(groups, cushions, contrast_of, differences(groups))
 
 
 def _residual_first(groups: tuple[Group, ...], networks: dict[str, Network]) -> tuple[Group, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resprobe_analyses.cushions.findings import blind_blocks
+from resprobe_analyses.difference import differences_json
 from resprobe_analyses.estimates import LEVEL, Estimate, correlation_json, number_json
 from resprobe_analyses.noise_stability.bound import DEPARTURES, FACTORS, Bound, Smoothness
 from resprobe_analyses.noise_stability.effects import (
@@ -49,6 +50,7 @@ def verdict(found: Effect) -> dict[str, Any]:
         "findings": {
             "groups": [_group(group) for group in found.groups],
             "contrast": None if found.contrast is None else _contrast(found.contrast),
+            "differences": differences_json(found.differences),
         },
     }
 

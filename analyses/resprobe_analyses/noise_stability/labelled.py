@@ -46,6 +46,13 @@ With two groups, the first over the second (the residual one first, where one is
     ratio_correlation_by_pair              (pair, norm)
     gap_difference                         (pair)
     bound_log10_ratio                      (pair, norm)
+
+With two groups of one architecture, the first beside the second, each with `…_low`, `…_high` and
+`…_p_holm`, and with `…_mean`, `…_mean_low` and `…_mean_high` over (contrast):
+
+    weight_noise_output_change_difference  (contrast, layer), a factor, ID entries kept
+    weight_noise_output_change_id_removed_difference   likewise, ID entries removed
+    weight_noise_error_difference          (contrast, layer)
 """
 
 from __future__ import annotations
@@ -55,7 +62,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from resprobe_analyses.cushions.labelled import filled
+from resprobe_analyses.cushions.labelled import filled, network_coordinates
+from resprobe_analyses.difference import with_differences
 from resprobe_analyses.estimates import LEVEL
 from resprobe_analyses.labelling import Variables, attributes, number, strings
 from resprobe_analyses.noise_stability.effects import Effect, NetworkEffect
@@ -94,7 +102,7 @@ def dataset(found: Effect) -> xr.Dataset:
         **bound_variables(found.members),
         **contrast_variables(found),
     }
-    return xr.Dataset(
+    data = xr.Dataset(
         variables,
         coords=_coordinates(found, {name for dims, *_ in variables.values() for name in dims}),
         attrs={
@@ -104,27 +112,13 @@ def dataset(found: Effect) -> xr.Dataset:
             "level": LEVEL,
         },
     )
+    return with_differences(data, found.differences)
 
 
 def _coordinates(found: Effect, dims: set[str]) -> dict[str, Any]:
-    members = found.members
-    nets = [member.network for member in members]
-    seeds = [-1 if net.seed is None else net.seed for net in nets]
-    steps = [-1 if m.cushions.network.step is None else m.cushions.network.step for m in members]
-    labels = [group.label for group in found.groups for _ in group.members]
+    nets = [member.network for member in found.members]
     told = {
-        "network": ("network", strings([net.label for net in nets])),
-        "group": ("network", strings(labels)),
-        "seed": (
-            "network",
-            np.array(seeds, np.int64),
-            attributes("seed of the training, -1 where unknown"),
-        ),
-        "step": (
-            "network",
-            np.array(steps, np.int64),
-            attributes("training step of the checkpoint, -1 where unknown"),
-        ),
+        **network_coordinates(found.cushions),
         "residual": (
             "network",
             np.array([net.residual for net in nets], np.int8),

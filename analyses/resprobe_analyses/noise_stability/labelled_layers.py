@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from resprobe_analyses.cushions.labelled import filled
-from resprobe_analyses.labelling import Variables, attributes, number, strings
+from resprobe_analyses.cushions.labelled import filled, layer_names
+from resprobe_analyses.labelling import Variables, attributes, number
 from resprobe_analyses.noise_stability.effects import NetworkEffect
 
 
@@ -14,18 +14,8 @@ def layer_variables(members: list[NetworkEffect]) -> Variables:
     nets = [member.network for member in members]
     flag = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "no yes"}
     cell = ("network", "layer")
-    with_skip = [member.cushions.network.with_skip.astype(np.int8) for member in members]
     return {
-        "layer_name": (
-            cell,
-            filled([strings(net.layers) for net in nets], ""),
-            {"long_name": "module that ran"},
-        ),
-        "layer_with_skip": (
-            cell,
-            filled(with_skip, np.int8(0)),
-            {**attributes("whether a skip counts as a part of the layer"), **flag},
-        ),
+        **layer_names([member.cushions for member in members]),
         "layer_stage": (
             cell,
             filled([net.stage for net in nets], np.int64(-1)),

@@ -11,6 +11,7 @@ import xarray as xr
 
 from resprobe.errors import InputError
 from resprobe.result import Input
+from resprobe_analyses.cushions.networks import CUSHIONS
 from resprobe_analyses.cushions.networks import FAMILY as LAYER_CUSHION
 from resprobe_analyses.noise_stability.families import (
     BESIDE,
@@ -35,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
 
-NORMS = ("kept", "removed")  # of the layer, in which the noise is measured; an axis of arrays
+NORMS = tuple(CUSHIONS)  # of the layer, in which the noise is measured; an axis of arrays
 OUTSIDE = -1  # stage of a layer that runs in no block
 
 
@@ -220,7 +221,7 @@ def _read(given: Input, label: str, images: Integers, noisy: xr.Dataset | None) 
         cushion=np.stack(
             [
                 values(cushions, name, "sample", "layer").astype(np.float64)
-                for name in ("layer_cushion", "layer_cushion_id_removed")
+                for name in CUSHIONS.values()
             ],
             axis=-1,
         ),

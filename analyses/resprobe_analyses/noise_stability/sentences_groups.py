@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from resprobe_analyses.difference import difference_lines
 from resprobe_analyses.estimates import Estimate
 from resprobe_analyses.noise_stability.effects import Effect, GroupEffect, NetworkEffect
 from resprobe_analyses.noise_stability.equal_noise import EqualNoise
@@ -44,7 +47,28 @@ def side_by_side(found: Effect) -> list[str]:
             f"{counts[1]}), so they are not compared layer by layer."
         ]
     lines = [_claim(found, contrast.weight), _at_equal_noise(found, contrast.equal)]
-    return [*lines, _relative(found, contrast.weight), _error(found, contrast.weight)]
+    lines += [_relative(found, contrast.weight), _error(found, contrast.weight)]
+    # their means over layers are those above
+    by_layer = [replace(one, mean=None) for one in found.differences]
+    return [*lines, *difference_lines(by_layer), *_draws(found)]
+
+
+def _draws(found: Effect) -> list[str]:
+    """Say where two groups of one architecture may have had noise of other directions."""
+    if not found.differences:
+        return []
+    first, second = found.groups
+    counts = [group.members[0].network.weight.trials for group in found.groups]
+    if counts[0] != counts[1]:
+        return [
+            f"{first.label} has {counts[0]} draws of noise and {second.label} {counts[1]}, so the "
+            "draws are not the same ones; collect both with the same --trials."
+        ]
+    return [
+        f"{first.label} and {second.label} had noise of the same directions if both were collected "
+        "with one --trial-seed, which files do not tell; with other directions they differ by the "
+        "draws too, which an interval over images does not hold."
+    ]
 
 
 def _claim(found: Effect, one: ResponseContrast) -> str:

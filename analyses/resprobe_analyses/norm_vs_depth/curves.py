@@ -26,6 +26,7 @@ class Curve:
 
     Attributes:
         h: the step size; None where it differs between blocks.
+        moment: what tells it from curves of its depth and step size, "" where nothing does.
         layout: of the blocks.
         state: "trained"; where no such network can be compared with others, "trained, not
             compared"; where none was measured, "untrained".
@@ -37,6 +38,7 @@ class Curve:
     """
 
     h: float | None
+    moment: str
     layout: Layout
     state: str
     labels: tuple[str, ...]
@@ -66,20 +68,26 @@ class Curve:
 
 
 def curves_of(networks: Sequence[Network]) -> tuple[Curve, ...]:
-    """Give one curve for each step size and depth: large steps first, then shallow ones."""
-    by_kind: dict[tuple[float, int], list[Network]] = {}
+    """Give one curve for each step size, depth and moment: large steps first, then shallow ones."""
+    return tuple(_curve(state, members) for state, members in kinds_of(networks))
+
+
+def kinds_of(networks: Sequence[Network]) -> list[tuple[str, list[Network]]]:
+    """Give the networks of each step size, depth and moment that are averaged, and their state."""
+    moments = list(dict.fromkeys(net.moment for net in networks))
+    by_kind: dict[tuple[float, int, int], list[Network]] = {}
     for net in networks:
         size = 0.0 if net.h is None else net.h
-        by_kind.setdefault((-size, net.blocks), []).append(net)
-    return tuple(_curve(by_kind[kind]) for kind in sorted(by_kind))
+        by_kind.setdefault((-size, net.blocks, moments.index(net.moment)), []).append(net)
+    return [_members(by_kind[kind]) for kind in sorted(by_kind)]
 
 
-def _curve(networks: Sequence[Network]) -> Curve:
-    state, members = _members(networks)
-    norms = [found for net in members if (found := _norms(net, state)) is not None]
+def _curve(state: str, members: Sequence[Network]) -> Curve:
+    norms = [found for net in members if (found := norms_of(net, state)) is not None]
     first = members[0]
     return Curve(
         h=first.h,
+        moment=first.moment,
         layout=first.layout,
         state=state,
         labels=tuple(net.label for net in members),
@@ -97,7 +105,8 @@ def _members(networks: Sequence[Network]) -> tuple[str, list[Network]]:
     return (EXCLUDED, trained) if trained else (UNTRAINED, list(networks))
 
 
-def _norms(net: Network, state: str) -> Norms | None:
+def norms_of(net: Network, state: str) -> Norms | None:
+    """Give the norms that a network has in a state."""
     return net.untrained if state == UNTRAINED else net.trained
 
 

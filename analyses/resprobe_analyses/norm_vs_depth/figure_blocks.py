@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from resprobe_analyses import style, wording
 from resprobe_analyses.estimates import Estimate
+from resprobe_analyses.norm_vs_depth import words
 from resprobe_analyses.norm_vs_depth.curves import TRAINED, Curve
 from resprobe_analyses.reading import Integers
 
@@ -59,7 +60,7 @@ def blocks_figure(name: str, curves: Sequence[Curve], images: int) -> Figure:
 
 def panel_name(curve: Curve) -> str:
     """Say what a panel shows, as "24 blocks, h = 0.5 (mean of 5 networks)"."""
-    size = "" if curve.h is None else f", h = {curve.h:g}"
+    size = words.at(curve.h, curve.moment)
     count = len(curve.labels)
     told = f" (mean of {count} networks)" if count > 1 else ""
     state = "" if curve.state == TRAINED else f"\n{curve.state}"

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from resprobe_analyses import style, wording
+from resprobe_analyses.norm_vs_depth import words
 from resprobe_analyses.norm_vs_depth.rule import CLAIMED
 from resprobe_analyses.norm_vs_depth.scaling import Group, PowerLaw, Scaling
 
@@ -50,8 +51,8 @@ def depth_figure(name: str, groups: Sequence[Group], images: int) -> Figure:
                     axes.set_axis_off()
                     continue
                 _panel(axes, row[place])
-                size = "" if group.h is None or len(groups) == 1 else f"h = {group.h:g}, "
-                axes.set_title(f"{size}{row[place].version}")
+                size = "" if len(groups) == 1 else words.at(group.h, group.moment)
+                axes.set_title(f"{size}, {row[place].version}".removeprefix(", "))
                 axes.set_xlabel("number of blocks, d")
             axes_row[0].set_ylabel(r"$\gamma$ = mean $\Vert G\Vert$ over blocks and images")
             _scale(axes_row[: len(row)], row)

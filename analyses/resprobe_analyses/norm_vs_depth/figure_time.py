@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from resprobe_analyses import style, wording
+from resprobe_analyses.norm_vs_depth import words
 from resprobe_analyses.norm_vs_depth.curves import TRAINED, Curve
 
 ALONE = "0.7"  # of networks whose d·h no other has
@@ -74,7 +75,7 @@ def curve_name(curve: Curve) -> str:
     count = len(curve.labels)
     told = f" ({count} networks)" if count > 1 else ""
     state = "" if curve.state == TRAINED else f", {curve.state}"
-    return f"d = {curve.blocks}, h = {curve.h:g}{told}{state}"
+    return f"d = {curve.blocks}{words.at(curve.h, curve.moment)}{told}{state}"
 
 
 def _curve(axes: Axes, curve: Curve, look: style.Look) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from resprobe_analyses.difference import Difference, differences_json
 from resprobe_analyses.estimates import LEVEL, estimate_json, number_json
 from resprobe_analyses.norm_vs_depth.curves import Curve
 from resprobe_analyses.norm_vs_depth.networks import Network
@@ -15,7 +16,10 @@ from resprobe_analyses.norm_vs_depth.scaling import ALL, Group, LossTrend, Power
 
 
 def verdict(
-    networks: Sequence[Network], groups: Sequence[Group], curves: Sequence[Curve]
+    networks: Sequence[Network],
+    groups: Sequence[Group],
+    curves: Sequence[Curve],
+    compared: Sequence[Difference],
 ) -> dict[str, Any]:
     """Give the verdict.
 
@@ -23,6 +27,7 @@ def verdict(
         networks: all that were read.
         groups: exponents by step size, that of the most networks first.
         curves: norms by block.
+        compared: differences of two curves.
 
     Returns:
         `analysis`, `inputs`, `images`, `level`, `claim`, `claimed_exponent`, `rule`, `outcome`
@@ -45,6 +50,7 @@ def verdict(
             "step_sizes": [_group(group) for group in groups],
             "networks": [_network(net) for net in networks],
             "curves": [_curve(curve) for curve in curves],
+            "differences": differences_json(compared),
         },
     }
 
@@ -52,6 +58,7 @@ def verdict(
 def _group(group: Group) -> dict[str, Any]:
     return {
         "h": group.h,
+        "moment": group.moment,
         "versions": {version: _scaling(one) for version, one in group.scalings.items()},
         "train_loss": _losses(group.losses),
     }
@@ -125,6 +132,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
     return {
         "blocks": curve.blocks,
         "h": curve.h,
+        "moment": curve.moment,
         "state": curve.state,
         "networks": list(curve.labels),
         "stage_first_excess": estimate_json(curve.first_excess),

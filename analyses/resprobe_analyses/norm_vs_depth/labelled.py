@@ -57,6 +57,11 @@ def dataset(
                 [NAN if group.h is None else group.h for group in groups],
                 "step size h; NaN where it differs between blocks",
             ),
+            "moment": (
+                "step_size",
+                strings([group.moment for group in groups]),
+                {"long_name": "what tells groups of one step size apart, empty where nothing does"},
+            ),
             "version": ("version", strings(list(VERSIONS))),
             "seed": ("seed", np.array(seeds), attributes("seed of the training, -1 if unknown")),
             "depth": ("depth", np.array(depths), attributes("number of blocks d")),
@@ -74,7 +79,7 @@ def dataset(
 def curve_name(curve: Curve) -> str:
     """Name a curve, as "d = 9, h = 0.5"."""
     size = "h by block" if curve.h is None else f"h = {curve.h:g}"
-    return f"d = {curve.blocks}, {size}"
+    return f"d = {curve.blocks}, {size}{f', {curve.moment}' if curve.moment else ''}"
 
 
 def _network_variables(networks: Sequence[Network], positions: int) -> Variables:

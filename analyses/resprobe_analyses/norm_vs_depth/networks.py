@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from resprobe.errors import InputError
-from resprobe_analyses.norm_vs_depth.recipes import check_comparable, recipe_of
+from resprobe_analyses.norm_vs_depth.moments import FAMILY, moments_of, step_of
+from resprobe_analyses.norm_vs_depth.recipes import recipe_of
 from resprobe_analyses.norm_vs_depth.training import Training, read_training
 from resprobe_analyses.reading import (
     Flags,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-FAMILY = "norms"
 REESTIMATED = "norms-reestimated"
 NEEDED = {
     FAMILY: {"branch_norm": ("sample", "block"), "input_norm": ("sample", "block")},
@@ -46,10 +46,12 @@ class Norms:
     Attributes:
         branch: ‖G‖, shape (image, block).
         input: ‖x‖, shape (image, block).
+        ratio: ‖G‖/‖s‖, shape (image, block); None where it was not measured.
     """
 
     branch: Floats
     input: Floats
+    ratio: Floats | None = None
 
     def usable(self, blocks: Flags) -> bool:
         """Whether the mean ‖G‖ of some blocks exists and has a logarithm."""
@@ -68,6 +70,8 @@ class Network:
 
     Attributes:
         label: short and unique.
+        moment: what tells it from networks of its depth and step size, "" where nothing does.
+        names: of its blocks.
         seed: of its training, None where unknown.
         step: of the checkpoint, None where unknown.
         h: the number that multiplies every branch; None where it differs between blocks.
@@ -82,6 +86,8 @@ class Network:
     """
 
     label: str
+    moment: str
+    names: tuple[str, ...]
     seed: int | None
     step: int | None
     h: float | None
@@ -108,22 +114,22 @@ def read_networks(inputs: Sequence[Input]) -> tuple[Network, ...]:
     """Read all inputs on the images they share.
 
     Raises:
-        InputError: no inputs, a family, variable or coordinate missing, inputs that differ in more
-            than depth, h and seed, a plain network, no images in common, labels that differ on the
-            same image, or one network given twice.
+        InputError: no inputs, a family, variable or coordinate missing, inputs of several depths
+            that differ in more than depth, h and seed, a plain network, no images in common,
+            labels that differ on the same image, or one network given twice.
     """
     if not inputs:
         raise InputError("the analysis norm-vs-depth needs at least one input; none was given.")
     for given in inputs:
         check_variables(given, NEEDED, "norm-vs-depth")
         _check_blocks(given)
-    check_comparable(inputs)
+    moments = moments_of(inputs)
     beginnings = [_beginning(given) for given in inputs]
     images = _shared_images(inputs, beginnings)
     labels = unique([given.label for given in inputs])
     networks = tuple(
-        _read(given, label, beginning, images)
-        for given, label, beginning in zip(inputs, labels, beginnings, strict=True)
+        _read(given, label, moment, beginning, images)
+        for given, label, moment, beginning in zip(inputs, labels, moments, beginnings, strict=True)
     )
     check_classes(networks)
     _check_twice(networks)
@@ -184,11 +190,11 @@ def _shared_images(inputs: Sequence[Input], beginnings: Sequence[xr.Dataset | No
     return np.asarray(shared, dtype=np.int64)
 
 
-def _read(given: Input, label: str, beginning: xr.Dataset | None, images: Integers) -> Network:
+def _read(
+    given: Input, label: str, moment: str, beginning: xr.Dataset | None, images: Integers
+) -> Network:
     data, recipe = given.families[FAMILY].sel(sample=images), recipe_of(given)
-    step = given.step
-    if step is None and "checkpoint_step" in given.tree.attrs:
-        step = int(given.tree.attrs["checkpoint_step"])  # a lone file of a run
+    step = step_of(given)
     never_trained = step == 0 and "train" in recipe  # the one checkpoint of others' models is 0
     measured = _norms(data)
     trained = None if never_trained else measured
@@ -198,6 +204,8 @@ def _read(given: Input, label: str, beginning: xr.Dataset | None, images: Intege
     training = read_training(given, step, recipe)
     return Network(
         label=label,
+        moment=moment,
+        names=tuple(str(name) for name in data["block"].values),
         seed=given.seed,
         step=step,
         h=_step_size(data),
@@ -233,7 +241,10 @@ def _norms(data: xr.Dataset) -> Norms:
         values(data, name, "sample", "block").astype(np.float64)
         for name in ("branch_norm", "input_norm")
     )
-    return Norms(branch, inputs)
+    ratio = None
+    if "branch_shortcut_ratio" in data:
+        ratio = values(data, "branch_shortcut_ratio", "sample", "block").astype(np.float64)
+    return Norms(branch, inputs, ratio)
 
 
 def _step_size(data: xr.Dataset) -> float | None:
@@ -242,11 +253,11 @@ def _step_size(data: xr.Dataset) -> float | None:
 
 
 def _check_twice(networks: Sequence[Network]) -> None:
-    seen: dict[tuple[int, float | None, int], Network] = {}
+    seen: dict[tuple[int, float | None, str, int], Network] = {}
     for net in networks:
         if net.seed is None:
             continue
-        other = seen.setdefault((net.blocks, net.h, net.seed), net)
+        other = seen.setdefault((net.blocks, net.h, net.moment, net.seed), net)
         if other is not net:
             raise InputError(
                 f"{other.label} and {net.label} have the same depth, h and seed {net.seed}, so "

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from resprobe.errors import InputError
+from resprobe_analyses.reading import group_label
 
 if TYPE_CHECKING:
     from resprobe.result import Input
@@ -31,13 +32,11 @@ def recipe_of(given: Input) -> dict[str, Any]:
 
 
 def check_comparable(inputs: Sequence[Input]) -> None:
-    """Make sure that several inputs differ in depth, step size and seed only.
+    """Make sure that inputs of several depths differ in depth, step size and seed only.
 
     Raises:
         InputError: one was not trained by a recipe, or two differ in something else.
     """
-    if len(inputs) < 2:
-        return
     recipes = [recipe_of(given) for given in inputs]
     for given, recipe in zip(inputs, recipes, strict=True):
         if "train" not in recipe:
@@ -57,12 +56,24 @@ def check_comparable(inputs: Sequence[Input]) -> None:
                 )
 
 
+def are_comparable(inputs: Sequence[Input]) -> bool:
+    """Tell whether inputs differ in depth, step size and seed only."""
+    try:
+        check_comparable(inputs)
+    except InputError:
+        return False
+    return True
+
+
 def subject(inputs: Sequence[Input]) -> str:
-    """Name what all inputs are, as "cifar-resnet on digits", or the label of a single input."""
-    if len(inputs) == 1:
-        return inputs[0].label
-    recipe = recipe_of(inputs[0])
-    return f"{recipe['model']['name']} on {recipe['data']['name']}"
+    """Name what all inputs are, as "cifar-resnet on digits", or by the labels of their groups."""
+    if len(inputs) > 1 and are_comparable(inputs):
+        recipe = recipe_of(inputs[0])
+        return f"{recipe['model']['name']} on {recipe['data']['name']}"
+    groups: dict[str, list[str]] = {}
+    for given in inputs:
+        groups.setdefault(given.group, []).append(given.label)
+    return " and ".join(group_label(labels) for labels in groups.values())
 
 
 def _fixed(recipe: Mapping[str, Any]) -> dict[str, Any]:

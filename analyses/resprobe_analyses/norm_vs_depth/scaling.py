@@ -97,16 +97,18 @@ class LossTrend:
 
 @dataclass(frozen=True)
 class Group:
-    """Networks of one step size.
+    """Networks of one step size and one moment.
 
     Attributes:
         h: it; None where it differs between the blocks of a network.
+        moment: what tells it from networks of its depth and step size, "" where nothing does.
         networks: all of them.
         scalings: by version.
         losses: of the networks that the first version counts; None where some are unknown.
     """
 
     h: float | None
+    moment: str
     networks: tuple[Network, ...]
     scalings: Mapping[str, Scaling]
     losses: LossTrend | None
@@ -118,19 +120,19 @@ class Group:
 
 
 def groups_of(networks: Sequence[Network]) -> tuple[Group, ...]:
-    """Give the exponents for every step size, that of the most networks first."""
-    by_size: dict[float | None, list[Network]] = {}
+    """Give the exponents for every step size and moment, that of the most networks first."""
+    by_size: dict[tuple[float | None, str], list[Network]] = {}
     for net in networks:
-        by_size.setdefault(net.h, []).append(net)
-    found = [_group(h, members) for h, members in by_size.items()]
+        by_size.setdefault((net.h, net.moment), []).append(net)
+    found = [_group(*kind, members) for kind, members in by_size.items()]
     return tuple(sorted(found, key=_counted, reverse=True))  # stable: of equals the first given
 
 
-def _group(h: float | None, networks: Sequence[Network]) -> Group:
+def _group(h: float | None, moment: str, networks: Sequence[Network]) -> Group:
     used = [net for net in networks if net.excluded is None]
     scalings = {version: _scaling(version, used, networks) for version in VERSIONS}
     law = scalings[ALL].trained
-    return Group(h, tuple(networks), scalings, None if law is None else _losses(law, used))
+    return Group(h, moment, tuple(networks), scalings, None if law is None else _losses(law, used))
 
 
 def _counted(group: Group) -> int:

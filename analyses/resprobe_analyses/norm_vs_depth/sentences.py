@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from resprobe_analyses import wording
+from resprobe_analyses.difference import Difference, difference_lines
 from resprobe_analyses.norm_vs_depth import words
 from resprobe_analyses.norm_vs_depth.curves import UNTRAINED, Curve
+from resprobe_analyses.norm_vs_depth.differences import told_of
 from resprobe_analyses.norm_vs_depth.networks import Network, Norms
 from resprobe_analyses.norm_vs_depth.rule import CLAIMED
 from resprobe_analyses.norm_vs_depth.scaling import (
@@ -26,7 +28,11 @@ EXPECTED = wording.signed_number(CLAIMED, 0)
 
 
 def summary(
-    name: str, networks: Sequence[Network], groups: Sequence[Group], curves: Sequence[Curve]
+    name: str,
+    networks: Sequence[Network],
+    groups: Sequence[Group],
+    curves: Sequence[Curve],
+    compared: Sequence[Difference],
 ) -> str:
     """Say what was found, one sentence a line, the most important first.
 
@@ -35,16 +41,21 @@ def summary(
         networks: all that were read.
         groups: exponents by step size, that of the most networks first.
         curves: norms by block.
+        compared: differences of two curves.
 
     Returns:
-        Square brackets hold 95 % intervals over seeds. The last line says what was not measured
-        and the command for it.
+        Square brackets hold 95 % intervals, over seeds where nothing else is said. The last line
+        says what was not measured and the command for it.
     """
     images = wording.counted_images(int(networks[0].classes.size))
     lines = []
     told = [group for group in groups if group.scalings[ALL].trained or group is groups[0]]
+    differences = difference_lines(told_of(compared))
+    if groups[0].scalings[ALL].trained is None:  # then that is what there is to compare
+        lines, differences = differences, []
     for group in told:
-        lines += _exponents(name, group, images)
+        lines += _exponents(name, group, groups, images)
+    lines += differences
     lines += [f"{net.label} does not count: {net.excluded}." for net in networks if net.excluded]
     lines += _incomplete(groups)
     lines += _first_blocks(curves)
@@ -53,10 +64,10 @@ def summary(
     return "\n".join(lines)
 
 
-def _exponents(name: str, group: Group, images: str) -> list[str]:
+def _exponents(name: str, group: Group, groups: Sequence[Group], images: str) -> list[str]:
     whole = group.scalings[ALL]
     if whole.trained is None:
-        return [*_alone(name, group, images), *_untrained_alone(name, group, whole)]
+        return [*_alone(name, group, groups, images), *_untrained_alone(name, group, whole)]
     lines = [_claim(name, group, whole, whole.trained, images)]
     lines += _later(group.scalings[LATER], whole)
     lines.append(_total(whole.trained))
@@ -66,9 +77,10 @@ def _exponents(name: str, group: Group, images: str) -> list[str]:
     return lines
 
 
-def _alone(name: str, group: Group, images: str) -> list[str]:
+def _alone(name: str, group: Group, groups: Sequence[Group], images: str) -> list[str]:
     """Give γ of the networks at hand, of which no two of one seed differ in depth."""
-    told = [_gamma(net, net.trained) for net in group.networks if net.trained is not None]
+    same = [net for one in groups if one.h == group.h for net in one.networks]
+    told = [_gamma(net, net.trained) for net in same if net.trained is not None]
     if not told:
         return []
     return [
@@ -87,15 +99,16 @@ def _untrained_alone(name: str, group: Group, whole: Scaling) -> list[str]:
     if whole.untrained is None:
         return []
     return [
-        f"{name}: the untrained networks of {words.extent(whole.untrained, group.h)} have the "
+        f"{name}: the untrained networks of "
+        f"{words.extent(whole.untrained, group.h, group.moment)} have the "
         f"exponent {words.over_seeds(whole.untrained.exponent)}."
     ]
 
 
 def _claim(name: str, group: Group, whole: Scaling, law: PowerLaw, images: str) -> str:
     start = (
-        f"{name}, {words.extent(law, group.h)}: γ, the mean ‖G‖ over blocks and {images}, goes "
-        f"with the number of blocks d as d^p, p = {words.over_seeds(law.exponent)}"
+        f"{name}, {words.extent(law, group.h, group.moment)}: γ, the mean ‖G‖ over blocks and "
+        f"{images}, goes with the number of blocks d as d^p, p = {words.over_seeds(law.exponent)}"
     )
     if whole.outcome == NOT_ATTEMPTED:
         return f"{start}; {words.claim()} is {NOT_ATTEMPTED}: {'; '.join(whole.failures)}."
@@ -204,7 +217,7 @@ def _first_blocks(curves: Sequence[Curve]) -> list[str]:
     deepest = max(told, key=lambda curve: curve.blocks)
     assert deepest.first_excess is not None
     state = "untrained " if deepest.state == UNTRAINED else ""
-    size = "" if deepest.h is None else f", h = {deepest.h:g}"
+    size = words.at(deepest.h, deepest.moment)
     return [
         f"In the {state}network{'s' * (len(deepest.labels) > 1)} of {deepest.blocks} blocks{size}, "
         "‖G‖ of a stage's first block is on average "
@@ -217,7 +230,7 @@ def _time(curves: Sequence[Curve]) -> list[str]:
     sizes = {curve.h for curve in known}
     if not known or sizes == {1.0}:
         return []
-    told = ", ".join(f"({curve.blocks}, {curve.h:g})" for curve in known)
+    told = ", ".join(dict.fromkeys(f"({curve.blocks}, {curve.h:g})" for curve in known))
     return [
         "‖F‖ = ‖G‖/h is drawn against t = j·h, where j = 0, 1, … counts the blocks, for (d, h) = "
         f"{told}."
@@ -243,7 +256,8 @@ def _not_measured(networks: Sequence[Network], group: Group) -> str:
 
 def _untrained_missing(networks: Sequence[Network]) -> list[str]:
     """Say how to get the untrained networks: kept ones need no new training."""
-    missing = [net for net in networks if net.untrained is None]
+    # whoever lays two moments of a network beside each other has chosen what to compare
+    missing = [net for net in networks if net.untrained is None and not net.moment]
     kept = [net.label for net in missing if net.training.kept_initial]
     lost = [net.label for net in missing if not net.training.kept_initial]
     found = []

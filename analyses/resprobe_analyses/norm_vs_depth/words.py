@@ -23,14 +23,19 @@ def claim() -> str:
     return f"the claim of Eq. 5 (p = {wording.signed_number(CLAIMED, 0)})"
 
 
-def extent(law: PowerLaw, h: float | None) -> str:
-    """Give "3 to 24 blocks (6 depths, 5 seeds, h = 1)"."""
-    size = "" if h is None else f", h = {h:g}"
+def extent(law: PowerLaw, h: float | None, moment: str = "") -> str:
+    """Give "3 to 24 blocks (6 depths, 5 seeds, h = 1, step 390)"."""
+    size = at(h, moment)
     depths, seeds = len(law.depths), len(law.seeds)
     return (
         f"{law.depths[0]} to {law.depths[-1]} blocks ({depths} {plural('depth', depths)}, {seeds} "
         f"{plural('seed', seeds)}{size})"
     )
+
+
+def at(h: float | None, moment: str) -> str:
+    """Give ", h = 0.5, step 390", of which either may be missing."""
+    return ("" if h is None else f", h = {h:g}") + (f", {moment}" if moment else "")
 
 
 def over_seeds(estimate: Estimate, *, signed: bool = True) -> str:

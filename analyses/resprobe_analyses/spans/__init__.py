@@ -1,7 +1,7 @@
 """Spans: which blocks in a row a network could do without, and whether angles would tell.
 
-`networks` reads what was collected, `effects` and `rankings` compute on arrays, `labelled` names
-the numbers, `findings` and `sentences` say them, `figures` draws them.
+`networks` reads what was collected, `effects`, `rankings` and `differences` compute on arrays,
+`labelled` names the numbers, `findings` and `sentences` say them, `figures` draws them.
 """
 
 from __future__ import annotations
@@ -19,31 +19,37 @@ def analyze(inputs: Sequence[Input]) -> Result:
 
     Args:
         inputs: one network with the family `lesion-span`, or several seeds of one group, which
-            are averaged. `influence` and `angular-distance` are read where they were collected at
-            the same checkpoint.
+            are averaged; or two groups, which are also compared block by block. `influence` and
+            `angular-distance` are read where they were collected at the same checkpoint.
 
     Returns:
-        Dataset with dimensions `network`, `block`, `length`, `choice` and `bound`; the figures
-        `map`, `lengths` and, with angles, `angles`; the verdict; the sentences.
+        Dataset with dimensions `network`, `block`, `length`, `choice` and `bound`, for two groups
+        also `group` and `contrast`; the figures `map`, `lengths` and, with angles, `angles`, for
+        two groups those of the second as `map-2`, …, and `difference`; the verdict; the
+        sentences.
 
     Raises:
-        InputError: no inputs, inputs of several groups, a family or variable that is missing,
-            fewer than two images in common, different blocks, or one seed given twice.
+        InputError: no inputs, inputs of more than two groups, a family or variable that is
+            missing, fewer than two images in common, different blocks, or one seed of a group
+            given twice.
     """
     # seaborn and scipy load when the analysis runs, not when it is listed
+    from resprobe_analyses.difference import differences_figures, with_differences
+    from resprobe_analyses.spans.differences import differences
     from resprobe_analyses.spans.effects import effect
     from resprobe_analyses.spans.figures import figures
     from resprobe_analyses.spans.findings import verdict
     from resprobe_analyses.spans.labelled import dataset
-    from resprobe_analyses.spans.networks import read_group
+    from resprobe_analyses.spans.networks import read_groups
     from resprobe_analyses.spans.sentences import summary
 
-    found = effect(read_group(inputs))
+    found = tuple(effect(group) for group in read_groups(inputs))
+    compared = differences(found)
     return Result(
-        dataset=dataset(found),
-        figures=figures(found),
-        verdict=verdict(found),
-        summary=summary(found),
+        dataset=with_differences(dataset(found), compared),
+        figures=figures(found) | differences_figures(compared),
+        verdict=verdict(found, compared),
+        summary=summary(found, compared),
     )
 
 

@@ -2,45 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from resprobe_analyses.difference import Difference, differences_json
 from resprobe_analyses.estimates import LEVEL, correlation_json, estimate_json, number_json
 from resprobe_analyses.spans.effects import TOLERANCE, Choice, Effect, NetworkEffect
 
 
-def verdict(found: Effect) -> dict[str, Any]:
+def verdict(found: Sequence[Effect], compared: Sequence[Difference]) -> dict[str, Any]:
     """Give the verdict.
 
     Args:
-        found: the effect of a group.
+        found: the effects of one group or two.
+        compared: the differences of two.
 
     Returns:
         `analysis`, `inputs`, `images`, `choosing_images`, `measuring_images`, `level`,
-        `tolerance`, `uninterpretable` (labels), `outcome` and `findings`. `outcome` is
-        "uninterpretable" if no network can be interpreted; "dispensable span seen" if the longest
-        span that costs at most the tolerance on the images that choose has, on the others, an
-        interval that does not reach above it; else "no dispensable span seen". Numbers that do
-        not exist are None.
+        `tolerance`, `uninterpretable` (labels), `outcome` and `findings`. `outcome` is that of
+        the first group: "uninterpretable" if no network can be interpreted; "dispensable span
+        seen" if the longest span that costs at most the tolerance on the images that choose has,
+        on the others, an interval that does not reach above it; else "no dispensable span seen".
+        Findings are those of the first group; of two also `second`, with its `outcome`, and
+        `differences`. Numbers that do not exist are None.
     """
+    first = found[0]
+    members = [member for one in found for member in one.members]
+    findings = _findings(first)
+    for other in found[1:]:
+        findings["second"] = {**_findings(other), "outcome": _outcome(other)}
+        findings["differences"] = differences_json(compared)
     return {
         "analysis": "spans",
-        "inputs": [member.network.label for member in found.members],
-        "images": found.choosing_images + found.measuring_images,
-        "choosing_images": found.choosing_images,
-        "measuring_images": found.measuring_images,
+        "inputs": [member.network.label for member in members],
+        "images": first.choosing_images + first.measuring_images,
+        "choosing_images": first.choosing_images,
+        "measuring_images": first.measuring_images,
         "level": LEVEL,
         "tolerance": TOLERANCE,
-        "outcome": _outcome(found),
-        "uninterpretable": [m.network.label for m in found.members if not m.interpretable],
-        "findings": {
-            "group": found.group.label,
-            "test_error": estimate_json(found.test_error),
-            "networks": [_network(member) for member in found.members],
-            "choices": [_choice(found, choice) for choice in found.choices],
-            "angle_excess": estimate_json(found.angle_excess),
-        },
+        "outcome": _outcome(first),
+        "uninterpretable": [m.network.label for m in members if not m.interpretable],
+        "findings": findings,
+    }
+
+
+def _findings(found: Effect) -> dict[str, Any]:
+    return {
+        "group": found.group.label,
+        "test_error": estimate_json(found.test_error),
+        "networks": [_network(member) for member in found.members],
+        "choices": [_choice(found, choice) for choice in found.choices],
+        "angle_excess": estimate_json(found.angle_excess),
     }
 
 

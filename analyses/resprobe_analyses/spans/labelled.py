@@ -16,16 +16,35 @@ from resprobe_analyses.spans.rankings import PREDICTORS
 CELL = ("network", "block", "length")
 
 
-def dataset(found: Effect) -> xr.Dataset:
+def dataset(found: Sequence[Effect]) -> xr.Dataset:
     """Give every number of the analysis as one labelled dataset.
 
     Args:
-        found: the effect of a group.
+        found: the effects of one group or two.
 
     Returns:
         Dataset with dimensions `network`, `block`, `length`, `predictor`, `bound` and, where a
-        network is interpretable, `choice`. NaN stands where a span passes the end.
+        network is interpretable, `choice`. NaN stands where a span passes the end. Of two groups
+        what is chosen and the means have the dimension `group`, too, and each network has its
+        `network_group`.
     """
+    parts = [_dataset(one) for one in found]
+    if len(parts) == 1:
+        return parts[0]
+    own = [str(name) for name, data in parts[0].data_vars.items() if "network" in data.dims]
+    networks = xr.concat([part[own] for part in parts], "network", coords="minimal", join="outer")
+    labels = [one.group.label for one in found for _ in one.members]
+    chosen = [part.drop_vars(own).drop_dims("network") for part in parts]
+    groups = xr.concat(
+        chosen, "group", data_vars="all", join="outer", fill_value={"chosen_block": -1}
+    )
+    return xr.merge([networks, groups]).assign_coords(
+        group=("group", strings([one.group.label for one in found])),
+        network_group=("network", strings(labels), {"long_name": "group of the network"}),
+    )
+
+
+def _dataset(found: Effect) -> xr.Dataset:
     variables = _network_variables(found.members) | _angle_variables(found)
     variables["span_transition"] = (
         ("block", "length"),

@@ -45,6 +45,19 @@ NEEDED = {
 
 
 @dataclass(frozen=True)
+class Turned:
+    """How far each block turns its input, image by image.
+
+    Attributes:
+        values: shape (image, block), NaN where the block changes the shape.
+        images: which they are, ascending, shape (image,).
+    """
+
+    values: Floats
+    images: Integers
+
+
+@dataclass(frozen=True)
 class Network:
     """One network's recorded lesions of spans.
 
@@ -65,6 +78,9 @@ class Network:
         influence: mean block influence, shape (block,); None where it was not collected.
         distance: mean angular distance, shape (block, length); None where it was not collected.
         images_left_out: recorded images that other inputs do not have.
+        influence_by_image: block influence; None where it was not collected.
+        distance_by_image: angular distance of single blocks; None where it was not collected.
+        lesioned: whether the lesions of single blocks were collected by themselves, too.
     """
 
     label: str
@@ -82,6 +98,9 @@ class Network:
     influence: Floats | None
     distance: Floats | None
     images_left_out: int
+    influence_by_image: Turned | None
+    distance_by_image: Turned | None
+    lesioned: bool
 
 
 @dataclass(frozen=True)
@@ -92,21 +111,21 @@ class Group:
     networks: tuple[Network, ...]
 
 
-def read_group(inputs: Sequence[Input]) -> Group:
-    """Read all inputs on the images they share.
+def read_groups(inputs: Sequence[Input]) -> tuple[Group, ...]:
+    """Read all inputs on the images they share, one group or two.
 
     Raises:
-        InputError: no inputs, several groups, a family or variable missing, fewer than two images
-            in common, labels that differ on the same image, different blocks, or one seed twice.
+        InputError: no inputs, more than two groups, a family or variable missing, fewer than two
+            images in common, labels that differ on the same image, different blocks, or one seed
+            of a group twice.
     """
     if not inputs:
         raise InputError("the analysis spans needs at least one input; none was given.")
-    first = inputs[0]
-    other = next((given for given in inputs if given.group != first.group), None)
-    if other is not None:
+    keys = list(dict.fromkeys(given.group for given in inputs))
+    if len(keys) > 2:
         raise InputError(
-            f"the analysis spans takes one network or several seeds of one; {first.label} and "
-            f"{other.label} differ in more than the seed: analyze each apart."
+            f"the analysis spans compares two groups, but {len(keys)} were given; analyze two at "
+            "a time."
         )
     for given in inputs:
         check_variables(given, NEEDED, "spans")
@@ -114,8 +133,8 @@ def read_group(inputs: Sequence[Input]) -> Group:
     images = shared_images(inputs, [FAMILY])
     if images.size < 2:
         raise InputError(
-            f"{first.label} has a single image to choose a span on and to measure it on; collect "
-            "lesion-span with more --samples."
+            f"{inputs[0].label} has a single image to choose a span on and to measure it on; "
+            "collect lesion-span with more --samples."
         )
     labels = unique([given.label for given in inputs])
     networks = [_read(given, label, images) for given, label in zip(inputs, labels, strict=True)]
@@ -125,8 +144,14 @@ def read_group(inputs: Sequence[Input]) -> Group:
             raise InputError(
                 f"{networks[0].label} and {net.label} have different blocks; analyze them apart."
             )
-    check_seeds(networks)
-    return Group(group_label([net.label for net in networks]), tuple(networks))
+    members = [
+        [net for net, given in zip(networks, inputs, strict=True) if given.group == key]
+        for key in keys
+    ]
+    for own in members:
+        check_seeds(own)
+    names = unique([group_label([net.label for net in own]) for own in members])
+    return tuple(Group(name, tuple(own)) for name, own in zip(names, members, strict=True))
 
 
 def halves(classes: Integers) -> Flags:
@@ -200,7 +225,24 @@ def _read(given: Input, label: str, images: Integers) -> Network:
         influence=_influence(given, names),
         distance=_distance(given, names),
         images_left_out=recorded - images.size,
+        influence_by_image=_turned(given, "influence", "block_influence", names),
+        distance_by_image=_turned(given, "angular-distance", "angular_distance", names),
+        lesioned=collected_beside(given, "lesion") is not None,
     )
+
+
+def _turned(given: Input, family: str, variable: str, names: tuple[str, ...]) -> Turned | None:
+    """Give what a family says of single blocks, image by image."""
+    data = collected_beside(given, family)
+    if data is None or variable not in data:
+        return None
+    data = _collected(given, family, variable, names)
+    assert data is not None
+    data = data.isel(sample=np.argsort(data["sample"].values))
+    if "length" in data[variable].dims:
+        data = data.sel(length=1)
+    found = values(data, variable, "sample", "block").astype(np.float64)
+    return Turned(found, data["sample"].values.astype(np.int64))
 
 
 def _influence(given: Input, names: tuple[str, ...]) -> Floats | None:

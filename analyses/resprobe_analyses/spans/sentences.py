@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from resprobe_analyses import wording
+from resprobe_analyses.difference import Difference, difference_lines
 from resprobe_analyses.estimates import Estimate
+from resprobe_analyses.spans.differences import told as differences_told
 from resprobe_analyses.spans.effects import ALL, ANGLE, TOLERANCE, WITHIN, Choice, Effect
 from resprobe_analyses.spans.rankings import DISTANCE, INFLUENCE, told
 
@@ -16,24 +18,25 @@ ALPHA = 0.05
 PREDICTOR_WORDS = {INFLUENCE: "block influence", DISTANCE: "the angular distance of a block"}
 
 
-def summary(found: Effect) -> str:
+def summary(found: Sequence[Effect], compared: Sequence[Difference]) -> str:
     """Say what was found, one sentence a line, the most important first.
 
     Args:
-        found: the effect of a group.
+        found: the effects of one group or two.
+        compared: the differences of two.
 
     Returns:
         Square brackets hold 95 % intervals, and each sentence says what they are over.
     """
-    lines = _uninterpretable(found)
-    if found.choices:
-        lines += _least_harmful(found)
-        lines.append(_optimism(found))
-        lines += _by_angle(found)
-        lines += _rankings(found)
-        lines += _span_ranking(found)
-        lines += _absent(found)
+    lines = [line for one in found for line in _uninterpretable(one)]
+    lines += difference_lines(differences_told(found, compared))
+    lines += [line for one in found if one.choices for line in _of_group(one)]
     return "\n".join(lines)
+
+
+def _of_group(found: Effect) -> list[str]:
+    lines = [*_least_harmful(found), _optimism(found), *_by_angle(found), *_rankings(found)]
+    return [*lines, *_span_ranking(found), *_absent(found)]
 
 
 def _least_harmful(found: Effect) -> list[str]:

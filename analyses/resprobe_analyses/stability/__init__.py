@@ -1,8 +1,8 @@
 """Stability: what the Jacobians of the blocks say about perturbations that travel through them.
 
 `families` names what is read, `networks` and `training` read it into `records`; `conditions`,
-`eigenvalues`, `proportion`, `quality`, `runs`, `spread` and `stages` compute on arrays; `labelled`
-names the numbers, `findings` and `sentences` say them, `figures` draws them.
+`differences`, `eigenvalues`, `proportion`, `quality`, `runs`, `spread` and `stages` compute on
+arrays; `labelled` names the numbers, `findings` and `sentences` say them, `figures` draws them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ def analyze(inputs: Sequence[Input]) -> Result:
     Args:
         inputs: networks with the family `jacobian`. `spectrum` and `lyapunov` are read where they
             were collected at the same checkpoint, `/training/jacobian` where it was recorded.
-            Seeds of one recipe form a group; every later group is compared with the first.
+            Seeds of one recipe form a group; the first group is compared with every later one, of
+            one architecture block by block.
 
     Returns:
         Dataset with dimensions `network`, `group`, `position` (of a block), `part`, `stage` and
         others; the figure `norms` and, of what was measured, `spectra`, `conditions`, `lyapunov`
-        and `training`; the verdict; the sentences.
+        and `training`, with two groups of one architecture `difference`; the verdict; the
+        sentences.
 
     Raises:
         InputError: no inputs, a family, variable or coordinate that is missing, no images in
@@ -31,6 +33,7 @@ def analyze(inputs: Sequence[Input]) -> Result:
             or one seed given twice.
     """
     # seaborn and scipy load when the analysis runs, not when it is listed
+    from resprobe_analyses.stability.differences import differences
     from resprobe_analyses.stability.figures import figures
     from resprobe_analyses.stability.findings import verdict
     from resprobe_analyses.stability.labelled import dataset
@@ -39,12 +42,12 @@ def analyze(inputs: Sequence[Input]) -> Result:
     from resprobe_analyses.stability.stages import compare
 
     groups = read_groups(inputs)
-    contrasts = compare(groups)
+    contrasts, by_block = compare(groups), differences(groups)
     return Result(
-        dataset=dataset(groups, contrasts),
-        figures=figures(groups),
-        verdict=verdict(groups, contrasts),
-        summary=summary(groups, contrasts),
+        dataset=dataset(groups, contrasts, by_block),
+        figures=figures(groups, by_block),
+        verdict=verdict(groups, contrasts, by_block),
+        summary=summary(groups, contrasts, by_block),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
+from resprobe_analyses.difference import Difference, differences_figures
 from resprobe_analyses.stability.figure_conditions import conditions_figure
 from resprobe_analyses.stability.figure_lyapunov import lyapunov_figure
 from resprobe_analyses.stability.figure_norms import norms_figure
@@ -14,15 +15,16 @@ from resprobe_analyses.stability.figure_training import training_figure
 from resprobe_analyses.stability.records import Group
 
 
-def figures(groups: Sequence[Group]) -> dict[str, Figure]:
+def figures(groups: Sequence[Group], by_block: Sequence[Difference]) -> dict[str, Figure]:
     """Draw the analysis.
 
     Args:
         groups: all that were read.
+        by_block: differences of groups of one architecture.
 
     Returns:
-        `norms`, and where there is something to draw `spectra`, `conditions`, `lyapunov` and
-        `training`.
+        `norms`, and where there is something to draw `spectra`, `conditions`, `lyapunov`,
+        `training` and `difference`.
     """
     drawn = {
         "spectra": spectra_figure(groups),
@@ -31,4 +33,5 @@ def figures(groups: Sequence[Group]) -> dict[str, Figure]:
         "lyapunov": lyapunov_figure(groups),
         "training": training_figure(groups),
     }
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    there = {name: figure for name, figure in drawn.items() if figure is not None}
+    return there | differences_figures(by_block)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from resprobe_analyses.difference import Difference, differences_json
 from resprobe_analyses.estimates import LEVEL, estimate_json, number_json
 from resprobe_analyses.stability.conditions import CONDITIONS, EQ5, Tally, jacobian_share, tallies
 from resprobe_analyses.stability.quality import quality
@@ -14,12 +15,15 @@ from resprobe_analyses.stability.records import Group, Network
 from resprobe_analyses.stability.stages import MEASURES, Contrast, stage_estimate, stages_of
 
 
-def verdict(groups: Sequence[Group], contrasts: Sequence[Contrast]) -> dict[str, Any]:
+def verdict(
+    groups: Sequence[Group], contrasts: Sequence[Contrast], by_block: Sequence[Difference]
+) -> dict[str, Any]:
     """Give the verdict.
 
     Args:
         groups: all that were read.
-        contrasts: of later groups with the first.
+        contrasts: of the first group with later ones.
+        by_block: the same block by block, of groups of one architecture.
 
     Returns:
         `analysis`, `inputs`, `images`, `level`, `outcome` and `findings`. `outcome` tells RA Eq. 5
@@ -36,6 +40,7 @@ def verdict(groups: Sequence[Group], contrasts: Sequence[Contrast]) -> dict[str,
         "findings": {
             "groups": [_group(group) for group in groups],
             "contrasts": [_contrast(one) for one in contrasts],
+            "differences": differences_json(by_block),
         },
     }
 

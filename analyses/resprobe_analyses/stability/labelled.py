@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from resprobe_analyses.difference import Difference, with_differences
 from resprobe_analyses.estimates import LEVEL, Estimate
 from resprobe_analyses.labelling import INTERVAL, Variables, attributes, number, strings
 from resprobe_analyses.stability.conditions import CONDITIONS, jacobian_share, tallies
@@ -26,18 +27,22 @@ from resprobe_analyses.stability.stages import MEASURES, Contrast, stage_estimat
 Floats = npt.NDArray[np.float64]
 
 
-def dataset(groups: Sequence[Group], contrasts: Sequence[Contrast]) -> xr.Dataset:
+def dataset(
+    groups: Sequence[Group], contrasts: Sequence[Contrast], by_block: Sequence[Difference]
+) -> xr.Dataset:
     """Give every number of the analysis as one labelled dataset.
 
     Args:
         groups: all that were read.
-        contrasts: of later groups with the first.
+        contrasts: of the first group with later ones.
+        by_block: the same block by block, of groups of one architecture.
 
     Returns:
         Dataset with dimensions `network`, `group`, `position` (of a block; NaN past a network's
         end), `part`, `condition`, `stage`, `measure` and `bound`; where measured `spectrum_image`,
-        `eigenvalue`, `exponent` and `step`; with several groups `contrast`. NaN stands for what
-        does not exist, such as eigenvalues of a block that is not square.
+        `eigenvalue`, `exponent` and `step`; with several groups `contrast`, of one architecture
+        `compared_groups` and `compared_block`. NaN stands for what does not exist, such as
+        eigenvalues of a block that is not square.
     """
     nets = [net for group in groups for net in group.networks]
     positions = max(len(net.names) for net in nets)
@@ -53,11 +58,21 @@ def dataset(groups: Sequence[Group], contrasts: Sequence[Contrast]) -> xr.Datase
         coordinates["step"] = ("step", np.array(steps, np.int64), attributes("training step"))
     if contrasts:
         variables |= _contrast_variables(contrasts)
-    return xr.Dataset(
+    data = xr.Dataset(
         variables,
         coords=coordinates,
         attrs={"analysis": "stability", "images": nets[0].classes.size, "level": LEVEL},
     )
+    return _with_differences(data, by_block)
+
+
+def _with_differences(data: xr.Dataset, by_block: Sequence[Difference]) -> xr.Dataset:
+    """Add differences by block, on dimensions of their own: `contrast` has a row for each stage."""
+    if not by_block:
+        return data
+    found = with_differences(xr.Dataset(), by_block)
+    found = found.rename(contrast="compared_groups", block="compared_block")
+    return data.assign_coords(found.coords).assign(found.data_vars)
 
 
 def _coordinates(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from resprobe_analyses.difference import Difference
 from resprobe_analyses.stability import words
 from resprobe_analyses.stability.records import Group
 from resprobe_analyses.stability.runs import measured_runs
@@ -14,12 +15,15 @@ from resprobe_analyses.stability.sentences_quality import absent_lines, quality_
 from resprobe_analyses.stability.stages import Contrast
 
 
-def summary(groups: Sequence[Group], contrasts: Sequence[Contrast]) -> str:
+def summary(
+    groups: Sequence[Group], contrasts: Sequence[Contrast], by_block: Sequence[Difference]
+) -> str:
     """Say what was found, one sentence a line, the most important first.
 
     Args:
         groups: all that were read.
-        contrasts: of later groups with the first.
+        contrasts: of the first group with later ones.
+        by_block: the same block by block, of groups of one architecture.
 
     Returns:
         Square brackets hold 95 % intervals, and each sentence says what they are over.
@@ -30,7 +34,7 @@ def summary(groups: Sequence[Group], contrasts: Sequence[Contrast]) -> str:
         lines += lyapunov_lines(group)
         lines += norm_lines(group)
         lines += training_lines(group)
-    lines += contrast_lines(contrasts)
+    lines += contrast_lines(contrasts, by_block)
     lines += _why(groups)
     lines += quality_lines(groups)
     return "\n".join([*lines, *absent_lines(groups)])

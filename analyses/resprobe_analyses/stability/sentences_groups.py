@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from resprobe_analyses.difference import Difference, difference_lines
 from resprobe_analyses.stability import words
 from resprobe_analyses.stability.stages import Contrast, meaning
 
 
-def contrast_lines(contrasts: Sequence[Contrast]) -> list[str]:
-    """Give the difference of every later group from the first, by measure and stage."""
+def contrast_lines(contrasts: Sequence[Contrast], by_block: Sequence[Difference]) -> list[str]:
+    """Give the difference of the first group from every later one, by measure, stage and block."""
     lines = []
     for key in dict.fromkeys((one.group, one.base, one.measure) for one in contrasts):
         rows = [one for one in contrasts if (one.group, one.base, one.measure) == key]
@@ -23,7 +25,8 @@ def contrast_lines(contrasts: Sequence[Contrast]) -> list[str]:
             f"{group} minus {base}, {meaning(measure, rows[0].unit)}, mean over within-stage "
             f"{words.several(rows[0].unit)} ({_pairing(rows[0])}): {parts}."
         )
-    return lines
+    # the means are those above, stage by stage
+    return [*lines, *difference_lines([replace(one, mean=None) for one in by_block])]
 
 
 def _pairing(one: Contrast) -> str:

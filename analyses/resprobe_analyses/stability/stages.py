@@ -36,11 +36,11 @@ COMPARED_WITH_PLAIN = ("block_spectral_norm", "lyapunov_exponent")
 
 @dataclass(frozen=True)
 class Contrast:
-    """One stage of a group against the same stage of the first group.
+    """One stage of the first group against the same stage of a later group.
 
     Attributes:
-        group: label of the group.
-        base: label of the first group.
+        group: label of the first group.
+        base: label of the later one.
         stage: of both.
         measure: a name of `MEASURES`.
         difference: group minus base.
@@ -97,13 +97,13 @@ def stage_estimate(group: Group, measure: str, stage: int) -> Estimate:
 
 
 def compare(groups: Sequence[Group]) -> tuple[Contrast, ...]:
-    """Compare every later group with the first, stage by stage.
+    """Compare the first group with every later one, stage by stage.
 
     One network each are paired by image, seeds that both groups have by seed. With fewer than
     five pairs of seeds the difference has no interval.
     """
-    base, found = groups[0], []
-    for group in groups[1:]:
+    group, found = groups[0], []
+    for base in groups[1:]:
         alike = base.first.plain == group.first.plain
         for stage in stages_of(group.first):
             if stage not in stages_of(base.first):
