@@ -4,6 +4,7 @@ An analysis reads what was collected and gives a dataset, figures, a verdict and
 """
 
 ENTRIES = {
+    "attribution": "resprobe_analyses.attribution:ANALYSIS",
     "cushions": "resprobe_analyses.cushions:ANALYSIS",
     "equivalence": "resprobe_analyses.equivalence:ANALYSIS",
     "lesion": "resprobe_analyses.lesion:ANALYSIS",

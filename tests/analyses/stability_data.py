@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from lesioned import CLASSES, _coordinates
+from resprobe_analyses.stability.differences import differences
 from resprobe_analyses.stability.findings import verdict
 from resprobe_analyses.stability.labelled import dataset
 from resprobe_analyses.stability.networks import read_groups
@@ -114,12 +115,12 @@ def leaf(made: Made, family: str) -> xr.Dataset:
 def without_figures(inputs: Sequence[Input]) -> Result:
     """Analyze and draw nothing, which takes most of the time."""
     groups = read_groups(inputs)
-    contrasts = compare(groups)
+    contrasts, by_block = compare(groups), differences(groups)
     return Result(
-        dataset=dataset(groups, contrasts),
+        dataset=dataset(groups, contrasts, by_block),
         figures={},
-        verdict=verdict(groups, contrasts),
-        summary=summary(groups, contrasts),
+        verdict=verdict(groups, contrasts, by_block),
+        summary=summary(groups, contrasts, by_block),
     )
 
 

@@ -33,7 +33,8 @@ def texts(figure):
 
 
 def test_the_figures_are_those_that_the_data_allow(pairs, two):
-    assert set(pairs.figures) == {"divergence", "weights", "training"}
+    # the weights of float32 stand beside those of float64
+    assert set(pairs.figures) == {"divergence", "weights", "training", "difference"}
     assert set(two.figures) == {"weights", "training"}
     assert set(analyze([build_single(weights=(0,))]).figures) == {"weights"}
 

@@ -197,24 +197,38 @@ def test_two_groups_of_one_architecture_are_compared_block_by_block():
     first = build_input("a", group="a", effects={2: 0.2, 5: 0.05})
     second = build_input("b", group="b", effects={5: 0.05})
     result = analyze([first, second])
-    contrast = result.verdict["findings"]["contrasts"][0]
-    assert (contrast["kind"], contrast["blocks"]) == ("blocks", ["stage1.2"])
-    assert contrast["paired_seeds"] == [0]
-    assert contrast["outcome"] == "first larger"
+    (found,) = result.verdict["findings"]["differences"]
+    assert found["quantity"] == "lesion_error_increase"
+    assert found["changed_blocks"] == ["stage1.2"]
+    assert found["paired_seeds"] == [0]
+    assert found["mean"]["interval"][0] > 0
     increase = result.dataset["lesion_error_increase"]
     difference = (increase.isel(network=0) - increase.isel(network=1)).values
-    assert result.dataset["contrast_lesion_error_increase"].values[0] == pytest.approx(difference)
-    assert "one within-stage block is worth more in a" in result.summary
-    assert "a against b: the error increases of 1 of 12 blocks differ" in result.summary
+    told = result.dataset["lesion_error_increase_difference"].sel(contrast="a − b")
+    assert told.values == pytest.approx(difference)
+    (line,) = [line for line in lines(result) if line.startswith("a against b: ")]
+    assert line.startswith("a against b: the error increase by a lesion differs by +0.0")
+    assert "1 of 12 blocks differs (Holm, 5 %): stage1.2 by +0.1" in line
+    assert "difference" in result.figures
+    assert "difference" not in analyze([first]).figures
+
+
+def test_a_plain_group_is_compared_with_plain_groups_block_by_block():
+    made = [
+        build_input(label, group=label, plain=plain, every=0.05, draw=draw)
+        for draw, (label, plain) in enumerate((("p", True), ("r", False), ("q", True)))
+    ]
+    found = analyze(made).verdict["findings"]
+    assert [(one["first"], one["second"]) for one in found["differences"]] == [("p", "q")]
+    pairs = [(one["first"], one["second"]) for one in found["contrasts"]]
+    assert pairs == [("p", "r"), ("q", "r")]
 
 
 def test_equal_groups_show_no_difference_and_no_winner():
     result = analyze([build_input("a", group="a", draw=1), build_input("b", group="b", draw=2)])
-    assert result.verdict["findings"]["contrasts"][0]["outcome"] == "no difference seen"
-    assert "a against b: no difference seen in what one within-stage block is worth" in (
-        result.summary
-    )
-    assert "a against b: no difference seen for any single one of 12 blocks" in result.summary
+    (line,) = [line for line in lines(result) if line.startswith("a against b: ")]
+    assert line.startswith("a against b: no difference seen in the error increase by a lesion")
+    assert "no difference seen for any single one of 12 blocks" in line
 
 
 def test_five_pairs_of_seeds_are_compared_over_seeds():
@@ -224,24 +238,23 @@ def test_five_pairs_of_seeds_are_compared_over_seeds():
         for i in range(5)
     ]
     result = analyze(made)
-    contrast = result.verdict["findings"]["contrasts"][0]
-    assert contrast["difference"]["over"] == "seeds"
-    assert "over 5 pairs of equal seeds, 10 networks" in result.summary
-    assert "stage1.2" in contrast["blocks"]
+    (found,) = result.verdict["findings"]["differences"]
+    assert found["over"] == "seeds"
+    assert "over 5 pairs of equal seeds" in result.summary
+    assert "stage1.2" in found["changed_blocks"]
 
 
 def test_groups_without_equal_seeds_are_averaged():
     first, second = build_input("a", group="a", seed=None), build_input("b", group="b", seed=3)
     result = analyze([first, second])
-    assert result.verdict["findings"]["contrasts"][0]["paired_seeds"] == []
-    assert "these 2 networks, which share no seed" in result.summary
+    assert result.verdict["findings"]["differences"][0]["paired_seeds"] == []
 
 
 def test_a_plain_group_is_the_contrast_of_the_residual_ones(demo):
     told = [line for line in lines(demo) if line.startswith("Without skips one lesion")]
     assert len(told) == 2
     assert all("paired by seed (0, 1)" in line for line in told)
-    plain = [c for c in demo.verdict["findings"]["contrasts"] if c["kind"] == "plain"]
+    plain = demo.verdict["findings"]["contrasts"]
     assert [(c["first"], c["second"]) for c in plain] == [("plain", "h1"), ("plain", "h01")]
     assert all(c["difference"]["interval"][0] > 0.4 for c in plain)
     groups = {g["group"]: g for g in demo.verdict["findings"]["groups"]}

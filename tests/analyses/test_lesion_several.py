@@ -135,14 +135,15 @@ def test_what_was_not_measured_is_named_with_its_quantity():
     assert neither.verdict["findings"]["multi"] == []
     assert "curve" not in neither.dataset.dims
     one = analyze([with_several(families=("multi",))])
-    assert "Not measured: blocks in another order" in one.summary
-    assert "Not measured" not in analyze([with_several()]).summary
+    assert "Not measured: blocks in another order and how many" in one.summary
+    absent = analyze([with_several()]).summary.split("Not measured: ")[1]
+    assert absent.startswith("how many blocks can be dropped; `resprobe collect` with --quantity")
 
 
 def test_the_dataset_can_be_stored(both, tmp_path):
     both.dataset.to_netcdf(tmp_path / "dataset.nc", engine="h5netcdf")
     for name in both.dataset.data_vars:
-        assert "long_name" in both.dataset[name].attrs or name == "contrast_kind", name
+        assert "long_name" in both.dataset[name].attrs, name
 
 
 def test_the_curve_shows_its_means_and_the_sums(both):

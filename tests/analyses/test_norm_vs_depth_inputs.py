@@ -55,7 +55,7 @@ def foreign(label="net"):
             [build_network(6), build_network(9, recipe={"model": {"se": True}})],
             r"differ in model.se \(None and True\)",
         ),
-        ([build_network(6), foreign()], "net carries no training recipe"),
+        ([build_network(9), foreign()], "net carries no training recipe"),
         ([build_network(6, label="a"), build_network(6, label="b")], "a and b have the same depth"),
         ([build_network(6), build_network(9, first_sample=100)], "no test image is in"),
     ],
@@ -154,3 +154,25 @@ def test_the_loss_is_that_of_the_analyzed_checkpoint():
 def test_what_a_damaged_checkpoint_says_is_not_believed(metrics):
     made = replace(build_network(6), checkpoint={"status": 3, "metrics": metrics})
     assert read_training(made, 100, recipe_of(made)).loss is None
+
+
+def at_step(step, seed=0, norm=1.0, **options):
+    """A network as `analyze` gives it where checkpoints of its training were named."""
+    made = build_network(6, seed, norm, step=step, label=f"net-seed{seed} step {step}", **options)
+    return replace(made, group=f"{made.group} step {step}")
+
+
+def test_one_network_at_two_steps_is_two_moments():
+    networks = read_networks([at_step(100, target=None), at_step(50, target=None)])
+    assert [net.moment for net in networks] == ["step 100", "step 50"]
+    with pytest.raises(InputError, match="have the same depth, h and seed 0"):
+        read_networks([at_step(100), at_step(100), at_step(50)])
+
+
+def test_networks_of_one_depth_may_have_any_recipe_or_none():
+    made = [build_network(6, label="a"), build_network(6, label="b", recipe={"train": {"lr": 1}})]
+    made[1] = replace(made[1], group="other")
+    assert [net.moment for net in read_networks(made)] == ["a", "b"]
+    assert subject(made) == "a and b"
+    tuned = [foreign("before"), replace(foreign("after"), group="other")]
+    assert [net.moment for net in read_networks(tuned)] == ["before", "after"]

@@ -10,7 +10,7 @@ import xarray as xr
 from resprobe_analyses import ENTRIES, statistics
 from resprobe_analyses.spans import ANALYSIS, analyze
 from resprobe_analyses.spans.effects import ALL, ANGLE, TOLERANCE, WITHIN, effect
-from resprobe_analyses.spans.networks import halves, read_group
+from resprobe_analyses.spans.networks import halves, read_groups
 from spanned_lesions import build_spans, realistic
 
 
@@ -96,7 +96,7 @@ def test_one_half_of_the_images_chooses_and_the_other_measures(name):
 def test_choosing_and_measuring_on_the_same_images_would_be_optimistic():
     """Twenty-four blocks that all do the same harm: the best of them is so by chance."""
     made = [
-        effect(read_group([build_spans(seed=seed, stages=(24,), harm=[0.1] * 24)]))
+        effect(read_groups([build_spans(seed=seed, stages=(24,), harm=[0.1] * 24)])[0])
         for seed in range(5)
     ]
     chosen = np.mean([one.choices[0].chosen_on[0] for one in made])

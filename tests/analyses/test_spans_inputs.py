@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from resprobe_analyses.spans import analyze
 from resprobe_analyses.spans.networks import (
     halves,
-    read_group,
+    read_groups,
     with_transition,
     within_network,
 )
@@ -39,7 +39,7 @@ def test_halves_are_the_same_every_time_and_alternate_within_a_class():
 
 
 def test_spans_that_hold_a_transition_are_told():
-    (net,) = read_group([build_spans(stages=(2, 3))]).networks
+    (net,) = read_groups([build_spans(stages=(2, 3))])[0].networks
     found, inside = with_transition(net.layout), within_network(5)
     for first in range(5):
         for length in range(1, 6):
@@ -50,11 +50,11 @@ def test_spans_that_hold_a_transition_are_told():
 
 def test_angles_are_read_from_the_analyzed_checkpoint_only():
     made = build_spans(step=20, influence=[0.1] * 8, angles=True)
-    (net,) = read_group([made]).networks
+    (net,) = read_groups([made])[0].networks
     assert net.influence == pytest.approx([0.1] * 8)
     assert net.distance is not None
     elsewhere = replace(made, step=10)
-    (net,) = read_group([elsewhere]).networks
+    (net,) = read_groups([elsewhere])[0].networks
     assert net.influence is None
     assert net.distance is None
 
@@ -65,7 +65,7 @@ def test_influence_is_the_mean_over_samples_that_have_one():
     data["block_influence"][0, 0] = np.nan
     data["block_influence"][1, 0] = 0.5
     tree = xr.DataTree.from_dict({"/lesion-span": made.families["lesion-span"], "/influence": data})
-    (net,) = read_group([replace(made, tree=tree)]).networks
+    (net,) = read_groups([replace(made, tree=tree)])[0].networks
     expected = (0.1 * 398 + 0.5) / 399
     assert net.influence[0] == pytest.approx(expected, rel=1e-6)
     assert np.isnan(net.influence[2])  # a transition
@@ -95,8 +95,8 @@ def _other_angles(made):
     [
         ([], "at least one input"),
         (
-            [build_spans("x", group="a"), build_spans("y", group="b")],
-            "x and y differ in more than the seed: analyze each apart",
+            [build_spans(name, group=name) for name in ("x", "y", "z")],
+            "compares two groups, but 3 were given",
         ),
         ([replace(build_spans("x"), families={})], "x has no family 'lesion-span'"),
         (
@@ -111,6 +111,10 @@ def _other_angles(made):
         ([build_spans("x"), build_spans("y")], "same seed 0"),
         (
             [build_spans("x"), build_spans("y", seed=1, stages=(4, 4))],
+            "x and y have different blocks",
+        ),
+        (
+            [build_spans("x", group="a"), build_spans("y", group="b", stages=(4,))],
             "x and y have different blocks",
         ),
         ([build_spans("x"), build_spans("y", seed=1, first_sample=1)], "no test image"),

@@ -251,7 +251,7 @@ def test_two_networks_are_paired_by_image():
     found = without_figures([one.input, two.input])
     change = [
         np.mean([log_norm(p[place]) - log_norm(q[place]) for place in (0, 1, 2)])
-        for p, q in zip(two.branches, one.branches, strict=True)
+        for p, q in zip(one.branches, two.branches, strict=True)
     ]
     mean, low, high = statistics.mean_interval(change)
     rows = found.dataset
@@ -262,7 +262,7 @@ def test_two_networks_are_paired_by_image():
     assert cell["difference"].item() == pytest.approx(float(mean), **EXACT)
     assert cell["difference_interval"].values == pytest.approx([float(low), float(high)], rel=1e-6)
     assert cell["contrast_paired"].item() == "images"
-    assert "paired by image" in line(found, "b minus a, log norm of the branch")
+    assert "paired by image" in line(found, "a minus b, log norm of the branch")
 
 
 def of_seeds(label: str, count: int, **options):
@@ -279,7 +279,7 @@ def test_five_seeds_are_paired_and_have_an_interval():
         [np.mean([[log_norm(row[p]) for p in (0, 1, 2)] for row in made.branches]) for made in side]
         for side in (one, two)
     ]
-    expected = statistics.student_interval(np.subtract(own[1], own[0]))
+    expected = statistics.student_interval(np.subtract(*own))
     rows = found.dataset
     (place,) = np.flatnonzero(
         (rows["contrast_measure"].values == "log_norm") & (rows["contrast_stage"].values == 1)
@@ -289,7 +289,7 @@ def test_five_seeds_are_paired_and_have_an_interval():
     assert cell["difference_interval"].values == pytest.approx(
         [float(b) for b in expected[1:]], rel=1e-6
     )
-    assert "paired by seed, 5 seeds" in line(found, "b minus a, log norm of the branch")
+    assert "paired by seed, 5 seeds" in line(found, "a minus b, log norm of the branch")
     assert "mean over 5 seeds" in line(found, "a: RA Eq. 5")
 
 
@@ -333,9 +333,9 @@ def test_every_stage_in_a_sentence_is_named_by_its_blocks(result):
         named = re.findall(r"stage \d+(.{0,8})", found.summary)
         assert named
         assert all(after.startswith(" (stage") for after in named)
-    told = line(compared, "b minus a, leading Lyapunov exponent")
-    assert "stage 1 (stage1.0–stage1.4 / stage1.0–stage1.2)" in told
-    assert "stage 2 (stage2.1 / stage2.1–stage2.2)" in told
+    told = line(compared, "a minus b, leading Lyapunov exponent")
+    assert "stage 1 (stage1.0–stage1.2 / stage1.0–stage1.4)" in told
+    assert "stage 2 (stage2.1–stage2.2 / stage2.1)" in told
     (group,) = result.verdict["findings"]["groups"]
     assert group["stages"][1]["blocks"] == ["stage2.0", "stage2.1", "stage2.2"]
 
@@ -344,9 +344,9 @@ def test_two_plain_networks_have_units_and_neither_branches_nor_blocks():
     inputs = [build(name, group=name, plain=True, training=(0, 5)).input for name in "pq"]
     found = without_figures(inputs)
     assert not re.search(r"\b(branch|block)(es|s)?\b", found.summary)
-    assert "q minus p, σ_max of the unit, mean over within-stage units" in found.summary
+    assert "p minus q, σ_max of the unit, mean over within-stage units" in found.summary
     mixed = without_figures([inputs[0], build("r", group="r").input])
-    assert "r minus p, σ_max of the block or unit, mean over within-stage blocks or units" in (
+    assert "p minus r, σ_max of the block or unit, mean over within-stage blocks or units" in (
         mixed.summary
     )
 

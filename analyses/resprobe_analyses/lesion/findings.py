@@ -7,28 +7,38 @@ from typing import Any
 
 import numpy as np
 
+from resprobe_analyses.difference import Difference, differences_json
 from resprobe_analyses.estimates import LEVEL, correlation_json, estimate_json, number_json
 from resprobe_analyses.lesion.contrasts import Contrast
 from resprobe_analyses.lesion.curves import Curves
 from resprobe_analyses.lesion.effects import PREDICTORS, GroupEffect, NetworkEffect
 from resprobe_analyses.lesion.findings_curves import curves_json
+from resprobe_analyses.lesion.findings_greedy import greedy_json
+from resprobe_analyses.lesion.greedy import Greedy
 
 ALPHA = 1 - LEVEL
 
 
 def verdict(
-    groups: Sequence[GroupEffect], compared: Sequence[Contrast], several: Curves
+    groups: Sequence[GroupEffect],
+    compared: Sequence[Contrast],
+    differences: Sequence[Difference],
+    several: Curves,
+    advised: Sequence[Greedy],
 ) -> dict[str, Any]:
     """Give the verdict.
 
     Args:
         groups: effects by group.
-        compared: contrasts between groups.
+        compared: plain groups beside residual ones.
+        differences: groups of one kind beside each other.
         several: curves over several blocks.
+        advised: networks with blocks dropped one after the other.
 
     Returns:
         `analysis`, `inputs`, `images`, `level`, `uninterpretable` (labels), `outcome` and
-        `findings` with the lists `networks`, `groups`, `contrasts`, `multi` and `shuffle`.
+        `findings` with the lists `networks`, `groups`, `contrasts`, `differences`, `multi`,
+        `shuffle`, `greedy` and `greedy_recurrence`.
         `outcome` is "uninterpretable" if no network can be interpreted, "difference seen" if the
         lesion of at least one block of one of them changes the test error (p < 0.05 after Holm
         over the network's blocks), else "no difference seen". Numbers that do not exist are None.
@@ -45,7 +55,9 @@ def verdict(
             "networks": [_network(m, group) for group in groups for m in group.members],
             "groups": [_group(group) for group in groups],
             "contrasts": [_contrast(contrast) for contrast in compared],
+            "differences": differences_json(differences),
             **curves_json(several),
+            **greedy_json(advised),
         },
     }
 
@@ -123,17 +135,13 @@ def _group(group: GroupEffect) -> dict[str, Any]:
 
 
 def _contrast(contrast: Contrast) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "kind": contrast.kind,
+    outcome = "no difference seen"
+    if contrast.mean is not None and contrast.mean.direction:
+        outcome = "first larger" if contrast.mean.direction > 0 else "second larger"
+    return {
         "first": contrast.first.group.label,
         "second": contrast.second.group.label,
         "paired_seeds": list(contrast.seeds),
         "difference": estimate_json(contrast.mean),
-        "outcome": "no difference seen",
+        "outcome": outcome,
     }
-    if contrast.mean is not None and contrast.mean.direction:
-        found["outcome"] = "first larger" if contrast.mean.direction > 0 else "second larger"
-    if contrast.p_holm is not None:
-        names = contrast.first.group.networks[0].names
-        found["blocks"] = [names[i] for i in np.flatnonzero(contrast.p_holm < ALPHA)]
-    return found

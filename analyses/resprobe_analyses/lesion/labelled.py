@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from resprobe_analyses.difference import Difference, with_differences
 from resprobe_analyses.estimates import LEVEL, Estimate
 from resprobe_analyses.labelling import INTERVAL, Variables, attributes, number, strings
 from resprobe_analyses.lesion.contrasts import Contrast
@@ -23,12 +24,15 @@ class Key(NamedTuple):
     long_name: str
 
 
-def dataset(groups: Sequence[GroupEffect], compared: Sequence[Contrast]) -> xr.Dataset:
-    """Give every number of the analysis as one labelled dataset.
+def dataset(
+    groups: Sequence[GroupEffect], compared: Sequence[Contrast], differences: Sequence[Difference]
+) -> xr.Dataset:
+    """Give every number of the single lesions as one labelled dataset.
 
     Args:
         groups: effects by group.
-        compared: contrasts between groups.
+        compared: plain groups beside residual ones.
+        differences: groups of one kind beside each other.
 
     Returns:
         Dataset with dimensions `network`, `block`, `predictor`, `bound`, `group` and, with at
@@ -42,7 +46,7 @@ def dataset(groups: Sequence[GroupEffect], compared: Sequence[Contrast]) -> xr.D
     if compared:
         variables |= _contrast_variables(compared)
         coordinates["contrast"] = ("contrast", strings([one.label for one in compared]))
-    return xr.Dataset(
+    data = xr.Dataset(
         variables,
         coords=coordinates,
         attrs={
@@ -52,6 +56,7 @@ def dataset(groups: Sequence[GroupEffect], compared: Sequence[Contrast]) -> xr.D
             "level": LEVEL,
         },
     )
+    return with_differences(data, differences)
 
 
 def _coordinates(groups: Sequence[GroupEffect], members: Sequence[NetworkEffect]) -> dict[str, Any]:
@@ -207,31 +212,15 @@ def _group_variables(groups: Sequence[GroupEffect]) -> Variables:
 
 
 def _contrast_variables(compared: Sequence[Contrast]) -> Variables:
-    blocks = compared[0].first.layout.stage.size
-    one, block = ("contrast",), ("contrast", "block")
-    adjusted = [np.full(blocks, np.nan) if c.p_holm is None else c.p_holm for c in compared]
-    found: Variables = {
-        "contrast_kind": (
-            one,
-            strings([contrast.kind for contrast in compared]),
-            {
-                "long_name": "blocks: difference of error increases; "
-                "plain: difference of test errors after a lesion"
-            },
+    found: Variables = {}
+    _put(
+        found,
+        Key(
+            ("contrast",),
+            "contrast_mean",
+            "test error after a within-stage lesion, plain group minus residual one",
         ),
-        "contrast_p_holm": number(block, adjusted, "adjusted over blocks (Holm)"),
-    }
-    meaning = "first group minus second"
-    _put(
-        found,
-        Key(one, "contrast_mean", f"{meaning}, mean over within-stage blocks"),
         [contrast.mean for contrast in compared],
-    )
-    _put(
-        found,
-        Key(block, "contrast_lesion_error_increase", f"error increase by the lesion, {meaning}"),
-        [contrast.increase for contrast in compared],
-        blocks,
     )
     return found
 

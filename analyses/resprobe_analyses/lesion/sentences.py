@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from resprobe_analyses.difference import Difference, difference_lines
 from resprobe_analyses.estimates import Estimate
 from resprobe_analyses.lesion import words
 from resprobe_analyses.lesion.contrasts import Contrast
 from resprobe_analyses.lesion.curves import Curves
 from resprobe_analyses.lesion.effects import PREDICTORS, GroupEffect, NetworkEffect
 from resprobe_analyses.lesion.findings import ALPHA, changed_blocks
-from resprobe_analyses.lesion.sentences_curves import curve_lines
+from resprobe_analyses.lesion.greedy import Greedy
+from resprobe_analyses.lesion.sentences_curves import absent_lines, curve_lines
+from resprobe_analyses.lesion.sentences_greedy import greedy_lines
 from resprobe_analyses.statistics import MINIMUM_SEEDS
 
 MOST_LINES = 25
@@ -20,13 +23,21 @@ MOST_NETWORKS = 3  # of a group that are told one by one
 PREDICTOR_WORDS = {"branch_shortcut_ratio": "‖G‖/‖s‖", "weight_norm": "the weight norm"}
 
 
-def summary(groups: Sequence[GroupEffect], compared: Sequence[Contrast], several: Curves) -> str:
+def summary(
+    groups: Sequence[GroupEffect],
+    compared: Sequence[Contrast],
+    differences: Sequence[Difference],
+    several: Curves,
+    advised: Sequence[Greedy],
+) -> str:
     """Say what was found, one sentence a line, the most important first.
 
     Args:
         groups: effects by group.
-        compared: contrasts between groups.
+        compared: plain groups beside residual ones.
+        differences: groups of one kind beside each other.
         several: curves over several blocks.
+        advised: networks with blocks dropped one after the other.
 
     Returns:
         At most 25 lines. Square brackets hold 95 % intervals, and each sentence says what they
@@ -35,10 +46,14 @@ def summary(groups: Sequence[GroupEffect], compared: Sequence[Contrast], several
     able = [group for group in groups if group.used]
     lines = [line for group in groups for line in _uninterpretable(group)]
     lines += [line for group in able for line in _average(group)]
+    lines += difference_lines(differences)
     lines += [line for contrast in compared for line in _contrast(contrast)]
     lines += [line for group in able for line in _blocks(group)]
     lines += [line for group in able for line in _transitions(group)]
-    lines += curve_lines(several, able)
+    lines += greedy_lines(advised)
+    lines += curve_lines(several)
+    if able:
+        lines += absent_lines(several, advised)
     for name in PREDICTORS:
         lines += [_ranking(group, name) for group in able if not group.group.plain]
     if len(lines) > MOST_LINES:
@@ -79,33 +94,8 @@ def _average(group: GroupEffect) -> list[str]:
 
 
 def _contrast(contrast: Contrast) -> list[str]:
-    if contrast.mean is None:
-        return _differing_blocks(contrast)
-    if contrast.kind == "plain":
-        return _plain_contrast(contrast, contrast.mean)
-    return [_average_contrast(contrast, contrast.mean), *_differing_blocks(contrast)]
-
-
-def _average_contrast(contrast: Contrast, mean: Estimate) -> str:
-    first, second = contrast.first.group.label, contrast.second.group.label
-    number = words.interval(contrast.first, mean, signed=True)
-    scope = f"{words.scope(contrast.first, mean, paired=True)}, {_pairing(contrast)}"
-    one = f"one within-stage {words.unit(contrast.first)}"
-    if mean.direction:
-        more = "more" if mean.direction > 0 else "less"
-        return (
-            f"{first} against {second}: {one} is worth {more} in {first}: the error increases "
-            f"differ by {number} on average, {scope}."
-        )
-    return (
-        f"{first} against {second}: no difference seen in what {one} is worth: the error "
-        f"increases differ by {number} on average, {scope}."
-    )
-
-
-def _plain_contrast(contrast: Contrast, mean: Estimate) -> list[str]:
-    plain, residual = contrast.first, contrast.second
-    if plain.lesion_error is None or residual.lesion_error is None:
+    plain, residual, mean = contrast.first, contrast.second, contrast.mean
+    if mean is None or plain.lesion_error is None or residual.lesion_error is None:
         return []
     number = words.interval(plain, mean, signed=True)
     scope = f"{words.scope(plain, mean, paired=True)}, {_pairing(contrast)}"
@@ -127,26 +117,6 @@ def _pairing(contrast: Contrast) -> str:
         return f"{count} networks"
     seeds = ", ".join(map(str, contrast.seeds))
     return f"these {count} networks, paired by seed ({seeds})"
-
-
-def _differing_blocks(contrast: Contrast) -> list[str]:
-    if contrast.p_holm is None or contrast.increase is None:
-        return []
-    names, total = contrast.first.group.networks[0].names, contrast.p_holm.size
-    hits = np.flatnonzero(contrast.p_holm < ALPHA)
-    pair = f"{contrast.first.group.label} against {contrast.second.group.label}"
-    units = words.unit(contrast.first, total)
-    scope = words.scope(contrast.first, contrast.increase, paired=True)
-    if not hits.size:
-        return [
-            f"{pair}: no difference seen for any single one of {total} {units} ({scope}, Holm)."
-        ]
-    order = words.largest_first(contrast.increase.value, hits)
-    told = words.named_blocks(contrast.first, contrast.increase, names, order)
-    return [
-        f"{pair}: the error increases of {hits.size} of {total} {units} differ ({scope}, Holm): "
-        f"{told}."
-    ]
 
 
 def _blocks(group: GroupEffect) -> list[str]:

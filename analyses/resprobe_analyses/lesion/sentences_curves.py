@@ -16,25 +16,16 @@ from resprobe_analyses.lesion.curves import (
     Shuffle,
     at,
 )
-from resprobe_analyses.lesion.effects import GroupEffect
+from resprobe_analyses.lesion.greedy import Greedy
 from resprobe_analyses.lesion.sweeps import AS_TRAINED, REESTIMATED
 
 _AGAIN = "with BatchNorm's statistics estimated anew from training images"
 
 
-def curve_lines(found: Curves, groups: Sequence[GroupEffect]) -> list[str]:
-    """Say what dropping several blocks and changing their order does.
-
-    Args:
-        found: the curves.
-        groups: with interpretable networks.
-
-    Returns:
-        Sentences, the last saying what was not measured and how it would be.
-    """
+def curve_lines(found: Curves) -> list[str]:
+    """Say what dropping several blocks and changing their order does."""
     lines = [line for curve in found.multi for line in _multi(curve, found.multi)]
-    lines += [line for one in found.shuffle for line in _shuffle(one)]
-    return lines + _absent(found, groups)
+    return lines + [line for one in found.shuffle for line in _shuffle(one)]
 
 
 def _multi(curve: Curve, others: Sequence[Curve]) -> list[str]:
@@ -175,16 +166,18 @@ def _by_stage(one: Shuffle, difference: Estimate) -> str:
     )
 
 
-def _absent(found: Curves, groups: Sequence[GroupEffect]) -> list[str]:
+def absent_lines(found: Curves, advised: Sequence[Greedy]) -> list[str]:
+    """Say what was not measured of several blocks and how it would be, if anything."""
     quantities = {
         "several blocks dropped at once": ("multi_lesion_error", found.multi),
         "blocks in another order": ("shuffle_error", found.shuffle),
+        "how many blocks can be dropped": ("greedy_lesion", advised),
     }
     missing = {what: name for what, (name, there) in quantities.items() if not there}
-    if not missing or not groups:
+    if not missing:
         return []
     asked = " ".join(f"--quantity +{name}" for name in missing.values())
-    return [f"Not measured: {' and '.join(missing)}; `resprobe collect` with {asked} adds it."]
+    return [f"Not measured: {_listed(list(missing))}; `resprobe collect` with {asked} adds it."]
 
 
 def _label(one: Curve | Shuffle) -> str:

@@ -1,0 +1,144 @@
+"""What can be dropped within a stated loss of accuracy, in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from resprobe_analyses import wording
+from resprobe_analyses.lesion.greedy import (
+    ALLOWED_LOSSES,
+    BROKEN,
+    KEPT,
+    OPEN,
+    Advice,
+    Greedy,
+    recurrence,
+)
+
+MOST_NETWORKS = 3  # that are told one by one
+MOST_NAMED = 8  # blocks named in one sentence
+TOLD = ALLOWED_LOSSES.index(0.01)  # the loss that is told at length
+_PROMISES = {
+    KEPT: "so the promise is kept there",
+    OPEN: "so whether the promise is kept there is open",
+    BROKEN: "so the promise is broken there",
+}
+
+
+def greedy_lines(found: Sequence[Greedy]) -> list[str]:
+    """Say what can be dropped, what it costs and what it saves.
+
+    Args:
+        found: networks with dropped blocks.
+
+    Returns:
+        Two sentences for each of the first three networks, one for each group of several.
+    """
+    lines = [line for one in found[:MOST_NETWORKS] for line in _network(one)]
+    groups = list(dict.fromkeys(one.group for one in found))
+    return lines + [line for group in groups for line in _recurring(found, group)]
+
+
+def _network(one: Greedy) -> list[str]:
+    every = one.advice
+    others = [a for place, a in enumerate(every) if place != TOLD and a.drops]
+    lines = [_at_length(one, every[TOLD])]
+    if others:
+        told = "; ".join(_briefly(one, advice, every[TOLD]) for advice in others)
+        lines.append(f"{one.label}: {told}.")
+    return lines
+
+
+def _at_length(one: Greedy, advice: Advice) -> str:
+    if not advice.drops:
+        first = ""
+        if one.order.size:
+            first = (
+                f"; the first, {one.names[0]}, raises the error on the "
+                f"{one.validation_images:,} images that chose it by {_validation(one, 1)}"
+            )
+        return (
+            f"{one.label}: no block can be dropped within {_points(advice.allowed)} of accuracy"
+            f"{first}."
+        )
+    blocks = len(one.network.network.names)
+    kind = "unit" if one.network.network.plain else "block"
+    words = f"{kind}s" if blocks > 1 else kind
+    return (
+        f"{one.label}: {advice.drops} of {blocks} {words} can be dropped within "
+        f"{_points(advice.allowed)} of accuracy ({_named(one.names[: advice.drops])}): the error "
+        f"rises by {_validation(one, advice.drops)} on the {one.validation_images:,} images that "
+        f"chose {'it' if advice.drops == 1 else 'them'}, which is optimistic, and by "
+        f"{_tested(one, advice)} on {one.test_images:,} others, {_PROMISES[advice.promise]}; it "
+        f"saves {_saved(one, advice)}; {_least_harmful(advice)}."
+    )
+
+
+def _least_harmful(advice: Advice) -> str:
+    if advice.drops == 1:
+        known = "" if advice.least_harmful else "not "
+        return f"it is {known}the one whose single lesion harms least"
+    verb = "is" if advice.least_harmful == 1 else "are"
+    return (
+        f"of the {advice.drops} whose single lesions harm least {advice.least_harmful} {verb} "
+        "among them"
+    )
+
+
+def _briefly(one: Greedy, advice: Advice, other: Advice) -> str:
+    if advice.drops == other.drops:
+        same = "one" if advice.drops == 1 else f"{advice.drops}"
+        return f"within {_points(advice.allowed)} the same {same} ({advice.promise})"
+    return (
+        f"within {_points(advice.allowed)} {advice.drops} (test images {_tested(one, advice)}, "
+        f"{advice.promise}; {_percent(one.flops[advice.drops], one.model_flops)} of the FLOPs)"
+    )
+
+
+def _recurring(found: Sequence[Greedy], group: str) -> list[str]:
+    own = [one for one in found if one.group == group]
+    if len(own) < 2:
+        return []
+    counts = recurrence(found, group)[TOLD]
+    names = own[0].network.network.names
+    sizes = ", ".join(str(one.advice[TOLD].drops) for one in own)
+    every = [names[block] for block in np.flatnonzero(counts == len(own))]
+    never = int((counts == 0).sum())
+    common = _named(every) if every else "none"
+    return [
+        f"{group}: within {_points(ALLOWED_LOSSES[TOLD])} of accuracy {sizes} blocks can be "
+        f"dropped in these {len(own)} networks; in all of them: {common}; in none: {never} of "
+        f"{len(names)}."
+    ]
+
+
+def _validation(one: Greedy, drops: int) -> str:
+    decimals = 3 if one.validation_images < 2000 else 4
+    return wording.signed_number(float(one.validation_increase[drops]), decimals)
+
+
+def _tested(one: Greedy, advice: Advice) -> str:
+    return wording.interval(advice.test_increase, one.test_images, signed=True)
+
+
+def _saved(one: Greedy, advice: Advice) -> str:
+    parameters, flops = one.parameters[advice.drops], one.flops[advice.drops]
+    return (
+        f"{parameters:,} parameters ({_percent(parameters, one.model_parameters)}) and "
+        f"{flops:,} FLOPs an image ({_percent(flops, one.model_flops)}; a multiply-add counts 2)"
+    )
+
+
+def _percent(part: np.integer, whole: int) -> str:
+    return f"{100 * int(part) / whole:.1f} %" if whole else "0 %"
+
+
+def _points(loss: float) -> str:
+    return f"{100 * loss:g} point{'s' if loss != 0.01 else ''}"
+
+
+def _named(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
