@@ -1,7 +1,7 @@
 """Run the notebooks and keep them with what they print and draw: `python notebooks/refresh.py`.
 
-Needs the extra `test`. A notebook runs from top to bottom in an empty directory, in a kernel of
-this Python, on one thread. What differs from run to run without meaning (times, versions of the
+Needs the extra `test`. A notebook runs from top to bottom in a directory of its own, in a kernel
+of this Python, on one thread. What differs from run to run without meaning (times, versions of the
 kernel) is not kept; a hash of the code says later which code the outputs are of.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -31,12 +32,15 @@ def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
 
     Args:
         path: of the notebook, which is only read.
-        folder: an empty directory: it runs in `folder/here`, with `folder/temporary` as the place
-            for temporary files.
+        folder: an empty directory: it runs in `folder/here`, beside copies of the folders that lie
+            beside the notebook, with `folder/temporary` as the place for temporary files.
     """
     here, temporary = folder / "here", folder / "temporary"
     here.mkdir()
     temporary.mkdir()
+    copies = [here / part.name for part in path.parent.iterdir() if _belongs(part)]
+    for copy in copies:
+        shutil.copytree(path.parent / copy.name, copy, ignore=shutil.ignore_patterns("__*__"))
     search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:
@@ -53,12 +57,19 @@ def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
     # `!resprobe` is that of this environment
     threads = {"OMP_NUM_THREADS": "1"}
     client.execute(env={**os.environ, **threads, "PATH": search, "TMPDIR": str(temporary)})
+    for copy in copies:
+        shutil.rmtree(copy)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
         "outputs_of_code": code_hash(notebook),
     }
     return notebook
+
+
+def _belongs(part: Path) -> bool:
+    """Whether something beside a notebook is a folder of files for it."""
+    return part.is_dir() and not part.name.startswith((".", "_"))
 
 
 def main() -> None:

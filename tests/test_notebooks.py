@@ -21,6 +21,7 @@ REFRESH = "run `python notebooks/refresh.py`"
 
 LARGEST_FILE = 1_500_000  # bytes; a page that opens at once, and a history that stays small
 LARGEST_IMAGE = 150_000  # bytes
+LARGEST_WEIGHTS = 300_000  # bytes
 WIDEST_IMAGE = 1200  # pixels: what fits beside a notebook's margin
 
 # What an output may not hold: it would differ on the next machine, or tell about this one.
@@ -151,6 +152,14 @@ def test_a_notebook_is_small_enough_to_keep(path):
         assert width <= WIDEST_IMAGE
         assert height <= WIDEST_IMAGE
         assert size <= LARGEST_IMAGE
+
+
+def test_what_is_handed_over_is_small_and_knows_nothing_of_resprobe():
+    files = [path for path in (FOLDER / "handed_over").iterdir() if path.is_file()]
+    assert {path.name for path in files} == {"net.py", "train.py", "weights.safetensors"}
+    for path in files:
+        assert b"resprobe" not in path.read_bytes()
+        assert path.stat().st_size < LARGEST_WEIGHTS
 
 
 @pytest.mark.filterwarnings("default")  # of the kernel's own machinery

@@ -182,7 +182,9 @@ def layer_coordinates(layers: Sequence[Layer]) -> tuple[Coordinate, ...]:
             [one.block for one in layers],
             {"long_name": "block inside of which the layer runs, empty for none"},
         ),
-        Coordinate("layer_kind", dims, [one.kind for one in layers]),
+        Coordinate(
+            "layer_kind", dims, [one.kind for one in layers], {"long_name": "kind of the layer"}
+        ),
         Coordinate(
             "layer_weight",
             dims,

@@ -104,7 +104,7 @@ class Lyapunov(BlockFunctions):
             "exponent",
             ("exponent",),
             np.arange(EXPONENTS, dtype=np.int64),
-            {"long_name": "number of the exponent, the largest first"},
+            {"long_name": "number of the exponent, the largest first", "units": "1"},
         )
         return replace(group, coordinates=(*group.coordinates, exponent))
 

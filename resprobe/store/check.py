@@ -19,10 +19,11 @@ from resprobe.store.hdf5 import FLUSH, hdf5, require_ours
 from resprobe.store.lock import LOCK, is_locked
 from resprobe.store.reader import (
     PARTNER,
+    collected_checkpoint,
     is_run,
     is_sweep,
     partner_of,
-    recorded_in,
+    recording_in,
     run_files,
     runs_of_sweep,
 )
@@ -45,23 +46,29 @@ class Report:
 
 
 def check(path: Path) -> Report:
-    """Check a run directory, all runs of a sweep, or a file.
+    """Check a run directory, all runs of a sweep, a collected checkpoint, or a file.
+
+    A directory that a Recorder wrote is its file.
 
     Raises:
-        InputError: it is no run directory; or a file that is not HDF5 or not resprobe's.
+        InputError: it is no such directory; or a file that is not HDF5 or not resprobe's.
     """
     report = Report()
+    path = recording_in(path) or path
     if path.is_dir():
         if is_sweep(path):
             for run in (run for runs in runs_of_sweep(path) for run in runs):
                 if is_run(run):  # else it was made but not begun
                     _check_run(run, report)
             return report
+        chosen = collected_checkpoint(path)
+        if chosen is not None:
+            _check_collected(path, *chosen, report)
+            return report
         if not is_run(path):
             raise InputError(
                 f"{path} is no run directory (it holds neither recipe.toml nor source.toml); give "
-                "the directory that `resprobe train -o` or `resprobe collect -o` wrote"
-                f"{recorded_in(path)}."
+                "the directory that `resprobe train -o` or `resprobe collect -o` wrote."
             )
         _check_run(path, report)
     else:
@@ -95,6 +102,20 @@ def _check_run(run: Path, report: Report) -> None:
             f"{partial} is an interrupted collection; `resprobe collect` resumes it"
         )
     _check_pair(run, tables, report)
+
+
+def _check_collected(folder: Path, run: Path, step: int, report: Report) -> None:
+    """Check what was collected of one checkpoint, and that it was measured on its weights."""
+    weights = run / checkpoints.FOLDER / f"{checkpoints.stem(step)}.safetensors"
+    digests = {}
+    if weights.is_file():
+        digests[checkpoints.stem(step)] = hashlib.sha256(weights.read_bytes()).hexdigest()
+    files = sorted(folder.glob("*.h5"))
+    for path in files:
+        _check_file(path, report)
+        _check_origin(run, path, digests, report)
+    if not files:
+        report.notes.append(f"{folder}: nothing is collected of this checkpoint")
 
 
 def _check_pair(run: Path, tables: dict[str, Any], report: Report) -> None:

@@ -1,4 +1,4 @@
-"""Write a tree of datasets as one finished file that any netCDF reader opens."""
+"""Write a tree of datasets as one finished netCDF file, or a table as CSV."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from resprobe.store.room import reserve_new
 from resprobe.store.schema import CONVENTIONS, REPLAY, SCHEMA_VERSION, STATUS
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 _METADATA_ROOM = 1 << 20
@@ -47,6 +48,27 @@ def write_tree(groups: Mapping[str, xr.Dataset], attributes: Mapping[Any, Any], 
         tree.to_netcdf(unborn, engine="h5netcdf")
         unborn.replace(path)
     except (OSError, UnicodeError) as error:  # a damaged attribute may be no text any more
+        unborn.unlink(missing_ok=True)
+        raise InputError(f"{path} can't be written ({error}); give another path.") from error
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV, its index as the first columns, put in place when it is whole.
+
+    Numbers are written so that they read back as they are, missing ones as nothing.
+
+    Args:
+        table: as `block_table` gives it.
+        path: of the file; one that is there is replaced.
+
+    Raises:
+        InputError: it can't be written; nothing is left behind and nothing replaced.
+    """
+    unborn = path.with_name(path.name + ".new")
+    try:
+        table.reset_index().to_csv(unborn, index=False, encoding="utf-8", lineterminator="\n")
+        unborn.replace(path)
+    except OSError as error:
         unborn.unlink(missing_ok=True)
         raise InputError(f"{path} can't be written ({error}); give another path.") from error
 

@@ -135,15 +135,37 @@ def declare_over_batch(quantity: Quantity, rows: str) -> tuple[Variable, Variabl
     )
 
 
+# The coordinates of the dimension `block`, beside its names.
+BLOCK_COORDINATES = (
+    "index",
+    "stage",
+    "index_in_stage",
+    "skip",
+    "transition",
+    "activation",
+    "scale",
+    "elements",
+)
+
+
 def block_coordinates(blocks: Blocks) -> tuple[Coordinate, ...]:
     """Give the coordinates of the dimension `block`."""
     dims = ("block",)
-    flag = {"flag_values": np.array([0, 1], np.int8), "flag_meanings": "within_stage transition"}
+    flag = {
+        "long_name": "whether the block changes the shape of its features",
+        "flag_values": np.array([0, 1], np.int8),
+        "flag_meanings": "within_stage transition",
+    }
+
+    def place(name: str, meaning: str, values: list[int]) -> Coordinate:
+        attributes = {"long_name": f"{meaning}, from 0", "units": "1"}
+        return Coordinate(name, dims, np.array(values, np.int32), attributes)
+
     return (
         Coordinate("block", dims, [b.name for b in blocks], {"long_name": "name of the block"}),
-        Coordinate("stage", dims, np.array([b.stage for b in blocks], np.int32)),
-        Coordinate("index", dims, np.array([b.index for b in blocks], np.int32)),
-        Coordinate("index_in_stage", dims, np.array([b.index_in_stage for b in blocks], np.int32)),
+        place("stage", "number of the block's stage", [b.stage for b in blocks]),
+        place("index", "place of the block in the network", [b.index for b in blocks]),
+        place("index_in_stage", "place in its stage", [b.index_in_stage for b in blocks]),
         Coordinate("skip", dims, [b.skip for b in blocks], {"long_name": "kind of the skip"}),
         Coordinate(
             "activation",

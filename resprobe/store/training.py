@@ -111,7 +111,7 @@ def jacobian_group(blocks: Blocks, samples: int) -> Group:
         "sample",
         ("sample",),
         np.arange(samples, dtype=np.int64),
-        {"long_name": "place among the fixed samples"},
+        {"long_name": "place among the fixed samples", "units": "1"},
     )
     return Group(
         JACOBIAN,

@@ -122,11 +122,14 @@ def test_json_is_one_document_on_stdout(measured, resprobe):
     assert lesion["path"] == str(measured / "analyses" / "lesion")
     assert lesion["verdict"]["analysis"] == "lesion"
     assert lesion["summary"]
-    cushions, noise, spans, stability = document["not_measured"]
-    assert cushions.startswith("cushions needs layer-cushion: run `resprobe collect")
-    assert noise.startswith("noise-stability needs layer-cushion and weight-noise: run `resprobe")
-    assert stability.startswith("stability needs jacobian: run `resprobe collect")
-    assert spans.startswith("spans needs lesion-span: run `resprobe collect")
+    told = {sentence.split()[0]: sentence for sentence in document["not_measured"]}
+    for name, families in (
+        ("cushions", "layer-cushion"),
+        ("noise-stability", "layer-cushion and weight-noise"),
+        ("stability", "jacobian"),
+        ("spans", "lesion-span"),
+    ):
+        assert told[name].startswith(f"{name} needs {families}: run `resprobe collect")
 
 
 def test_a_second_analysis_leaves_no_figure_of_the_first(measured, resprobe):
