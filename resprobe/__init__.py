@@ -37,9 +37,19 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'resprobe' has no attribute {name!r}")
     import importlib
+    import sys
 
-    return getattr(importlib.import_module(_LAZY[name]), name)
+    from resprobe.errors import MissingNameError, MissingPackageError
+
+    try:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    except MissingPackageError as error:
+        # `from resprobe import …` would hide an AttributeError and its message; `hasattr` and
+        # tools that look at modules take nothing else.
+        if sys._getframe(1).f_globals.get("__name__") == "importlib._bootstrap":
+            raise
+        raise MissingNameError(str(error)) from error
 
 
 def __dir__() -> list[str]:
-    return sorted({*__all__, *_LAZY})
+    return sorted(__all__)

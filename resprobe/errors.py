@@ -43,6 +43,14 @@ class UnknownNameError(InputError):
         )
 
 
+class MissingPackageError(InputError, ImportError):
+    """A package that is needed for what was asked is not installed; the message says which."""
+
+
+class MissingNameError(InputError, AttributeError):
+    """A public name that can't be had without a package, to those who look for names."""
+
+
 class ChangingError(InputError):
     """A file that is being written changes faster than it can be read; it is not damaged."""
 

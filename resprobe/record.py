@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from resprobe.blocks.samples import count_samples
 from resprobe.errors import InputError, UnknownNameError
 from resprobe.handover import Rows
 from resprobe.quantities.quantity import of_family
-from resprobe.record_begin import chosen, found_and_proven, root_attributes
-from resprobe.record_file import RecordFile
-from resprobe.record_jacobian import FixedSamples
-from resprobe.record_model import Watch, is_compiled, network_of, uncompiled
-from resprobe.record_step import BATCH_ROWS, StepWork
-from resprobe.record_together import together
+from resprobe.recording.begin import (
+    chosen,
+    found_and_proven,
+    require_counts,
+    require_figure,
+    require_optimizer,
+    root_attributes,
+)
+from resprobe.recording.file import RecordFile
+from resprobe.recording.jacobian import Following
+from resprobe.recording.model import Noticing, Watch, network_of, uncompiled
+from resprobe.recording.step import BATCH_ROWS, StepWork
+from resprobe.recording.together import together
 from resprobe.store.lock import run_lock
 from resprobe.store.replay import Replay
 from resprobe.store.training import (
     EPOCH,
-    JACOBIAN,
     PAIR,
     STEP,
-    jacobian_group,
     pair_group,
     training_groups,
 )
 
 if TYPE_CHECKING:
     from resprobe.blocks.block import Blocks
+
+# Networks that are recorded now.
+_recorded: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
 
 class Recorder:
@@ -71,11 +78,14 @@ class Recorder:
     loss of its own samples. Mean and standard deviation over the batch, loss and accuracy are then
     those over the samples of all processes, and gradients those of the processes' mean loss, as
     DistributedDataParallel takes it: the row that one process would record of the whole batch. A
-    recorded step costs one sum over the processes. The first writes the file and tells.
+    recorded step costs one sum over the processes, in which all of them must take part: `join()`
+    of DistributedDataParallel, where a process has fewer steps than others, is not supported. The
+    first process writes the file and tells.
 
     Where `torch.compile` is used, recorded steps run uncompiled, since compiled ones show nothing
     of their inside, and the others compiled: so they differ by rounding, and with `every=1`
-    nothing runs compiled. What runs between two steps does so as the step after it.
+    nothing runs compiled. What runs between two steps does so as the step after it. Compile
+    before the first step: where nothing of it is compiled, nothing is kept from it later.
 
     Args:
         model: a module whose first dimension is the sample; it may be compiled, and in
@@ -112,7 +122,8 @@ class Recorder:
 
     Raises:
         InputError: the file exists (without `start_step` or `resume`), another process holds the
-            run, no blocks are found, or the model can't be recorded, as where it is sharded.
+            run, another Recorder records the model, no blocks are found, or the model can't be
+            recorded, as where it is sharded; or of an argument of another kind.
         UnknownNameError: of a quantity that is not recorded while training.
         ViolationError: the self-test fails on the model.
     """
@@ -135,18 +146,13 @@ class Recorder:
         tell: Callable[[str], None] | None = None,
         attributes: Mapping[str, str | int | float] | None = None,
     ) -> None:
-        if not isinstance(every, int) or every < 1:
-            raise InputError(f"every={every}: record every 1, 2, 3 … steps.")
-        if not isinstance(jacobian_every, int) or jacobian_every < 0:
-            raise InputError(
-                f"jacobian_every={jacobian_every}: measure Jacobians every 1, 2, 3 … steps, or "
-                "give 0 for never."
-            )
+        require_counts(every, start_step, jacobian_every)
         if (jacobian_every > 0) != (jacobian_samples is not None):
             raise InputError(
                 "jacobian_every and jacobian_samples belong together; give both, such as "
                 "jacobian_every=500, jacobian_samples=x[:4]."
             )
+        require_optimizer(optimizer, scaler)
         self.model, wrapped = network_of(model)
         self.path = Path(out) if str(out).endswith(".h5") else Path(out) / "training.h5"
         self.status: str | None = None
@@ -159,8 +165,7 @@ class Recorder:
         self._every = every
         self._names = chosen(quantities)
         self._step = self._start = start_step
-        self._jacobian_every, self._jacobian_samples = jacobian_every, jacobian_samples
-        self._jacobians: FixedSamples | None = None
+        self._jacobians = Following(jacobian_every, jacobian_samples)
         self._pair_names = [quantity.name for quantity in of_family("pair")] if pair else []
         self._pair_rows = Rows(dict.fromkeys(self._pair_names, 0), BATCH_ROWS)
         self._resume = resume or start_step > 0
@@ -171,10 +176,17 @@ class Recorder:
         writes = self._together is None or self._together.writes
         self._file = RecordFile(self.path, tell or _to_stderr) if writes else None
         self._agreed = self._together is None
-        self._ended = False
+        self._begun = self._ended = False
         self._beginning = False
+        # What a caller is told to go on with in a file that is there.
+        self.goes_on_with = "go on after its step with start_step"
 
     def __enter__(self) -> Self:
+        if self.model in _recorded:
+            raise InputError(
+                "another Recorder records this model; end it first, or record all quantities with "
+                "one of them."
+            )
         error = None
         try:
             if self._file is not None:
@@ -185,7 +197,10 @@ class Recorder:
             self._together.begin(error)
         elif error is not None:
             raise error
+        _recorded.add(self.model)
+        self._stack.callback(_recorded.discard, self.model)
         self._stack.callback(self._leave_model)
+        self._begun = True
         self._prepare()
         return self
 
@@ -196,10 +211,7 @@ class Recorder:
             InputError: there is a file to go on in that nobody asked for, or it can't be made.
         """
         if self.path.exists() and not self._resume:
-            raise InputError(
-                f"{self.path} exists; choose another place, or go on after its step with "
-                "start_step."
-            )
+            raise InputError(f"{self.path} exists; choose another place, or {self.goes_on_with}.")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -241,7 +253,9 @@ class Recorder:
         accuracy: Tensor | float | None = None,
         pair: Callable[[], Mapping[str, Tensor]] | None = None,
     ) -> None:
-        """Record the step that the optimizer has just taken.
+        """Record the step that the optimizer has just taken; before its gradients are deleted.
+
+        That is once after each `optimizer.step()`, and before the next `zero_grad()`.
 
         Args:
             loss: of the step, 0-d on the model's device (never waited for) or a number.
@@ -261,10 +275,19 @@ class Recorder:
             )
         if self._ended:
             return
+        for name, value in (("loss", loss), ("accuracy", accuracy)):
+            require_figure(name, value)
         if (self._step - 1) % self._every == 0:
             self._record(loss, accuracy, pair)
-        if self._jacobian_every and (self._step - 1) % self._jacobian_every == 0:
-            self._measure_jacobians()
+        self._jacobians.measure(self._step, self._file)
+        self._watch.settle()
+        self._prepare()
+
+    def skip(self) -> None:
+        """Pass over a step without a row, as where a batch was left out and nothing changed."""
+        self._step += 1
+        if self._work is not None:
+            self._work.forget()
         self._prepare()
 
     def _record(
@@ -278,20 +301,21 @@ class Recorder:
         work = self._work
         if self._failed or work is None:
             if self._together is not None:  # the others wait for this process
-                self._together.pass_by()
+                self._together.pass_by(stopped=self._failed)
             return
-        for name, value in (("loss", loss), ("accuracy", accuracy)):
-            if isinstance(value, Tensor) and value.numel() != 1:
-                raise InputError(
-                    f"Recorder.step was given a {name} of shape {tuple(value.shape)}; give one "
-                    "number, such as its mean over the batch."
-                )
         groups = self._optimizer.param_groups if self._optimizer is not None else ()
         rate = float(groups[0]["lr"]) if groups else float("nan")
         with torch.no_grad():
             row = work.row(loss, accuracy)
         if row is None or self._file is None:
             return
+        if work.lacks_gradients:
+            self._file.say_once(
+                "gradients",
+                f"warning: no parameter has a gradient when step {self._step} is recorded, so "
+                "gradient norms are NaN; call Recorder.step after optimizer.step() and before "
+                "optimizer.zero_grad().",
+            )
         work.rows.add(row, {"step": self._step, "learning_rate": rate})
         if pair is not None:
             figures = pair()
@@ -306,37 +330,28 @@ class Recorder:
             InputError: no forward pass was seen, or the processes record different things.
         """
         work = self._work
+        if not self._begun:
+            raise InputError(
+                "Recorder.step was called before the Recorder was begun; use it in a with "
+                "statement: with resprobe.Recorder(…) as recorder."
+            )
         if self._together is None:
             if not self._failed and (work is None or not work.passes):
                 raise InputError(
                     "Recorder.step was called without a forward pass of the model in training "
-                    "mode before it; call it once after each optimizer.step(), and give the "
-                    "Recorder the model that runs, not a copy or an export of it."
+                    "mode before it; call it once after each optimizer.step(), give the Recorder "
+                    "the model that runs, not a copy or an export of it, and compile it before the "
+                    "first step."
                 )
             return not self._failed
         if not self._agreed:
             self._agreed = True
-            layout, size = (None, 0) if work is None else (work.layout, work.shared_size)
+            size = 0 if work is None else work.shared_size
+            layout = None if work is None else f"{work.layout}, {self._start}, {self._every}"
             self._ended = not self._together.agree(layout, size, stopped=self._failed)
+        elif self._together.stopped():
+            self._ended = True
         return not self._ended
-
-    def _measure_jacobians(self) -> None:
-        if self._jacobians is None or self._file is None or self._failed:
-            return
-        try:
-            with uncompiled(self.model):
-                found = self._jacobians.row()
-        except (InputError, RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
-            # Whatever the measurement meets, the training goes on.
-            found = self._jacobians.missing()
-            reason = str(error).strip().splitlines()[0]
-            self._file.say_once(
-                "jacobians",
-                f"warning: the Jacobians at step {self._step} can't be measured and are NaN: "
-                f"{reason}",
-            )
-        # Rows that wait would wait for this one's time, too.
-        self._file.put(JACOBIAN, {"step": np.asarray([self._step]), **found})
 
     def epoch(self, **values: float) -> None:
         """Record the end of an epoch.
@@ -381,11 +396,10 @@ class Recorder:
         if self._beginning:
             return
         if self._work is None:
-            compiled = is_compiled(self.model)
             self._beginning = True  # the self-test runs the model too
             try:
                 with uncompiled(self.model):
-                    self._begin(args, kwargs, compiled=compiled)
+                    self._begin(args, kwargs)
             finally:
                 self._beginning = False
         if self._work is not None:
@@ -395,9 +409,12 @@ class Recorder:
         if self._work is not None:
             self._work.leave(finished=finished)
 
-    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, compiled: bool) -> None:
+    def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Find the blocks, prove the instrument and make the file, at the first forward pass."""
-        self.blocks, proof = found_and_proven(self.model, args, kwargs, quiet=self._file is None)
+        quiet = self._file is None
+        with Noticing() as inside:
+            self.blocks, proof = found_and_proven(self.model, args, kwargs, quiet=quiet)
+        compiled = self._watch.compiled = self._watch.compiled or inside.compiled
         work = StepWork(self.model, self.blocks, self._names, self._scaler, self._together)
         if self._file is not None:
             attributes = root_attributes(self.model, proof=proof, every=self._every)
@@ -422,10 +439,10 @@ class Recorder:
                 f"of the whole batch of {self._together.count} processes"
             )
         names = [name for name, _ in self.model.named_parameters()]
-        groups = [*training_groups(blocks, names, self._names)]
-        if self._jacobian_samples is not None:
-            self._jacobians = FixedSamples(self.model, self._jacobian_samples, blocks)
-            groups.append(jacobian_group(blocks, count_samples(self._jacobian_samples)))
+        groups = [
+            *training_groups(blocks, names, self._names),
+            *self._jacobians.begin(self.model, blocks),
+        ]
         if self._pair_names:
             groups.append(pair_group())
         file.begin(

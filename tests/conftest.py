@@ -1,5 +1,7 @@
 """All tests run on one thread: results do not depend on the machine, and two cores stay free."""
 
+import sys
+
 import pytest
 import torch
 from hypothesis import settings
@@ -20,6 +22,16 @@ def one_thread():
     """Undo what a test, or a command that it ran, set."""
     yield
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_uncompiled():
+    """Find the test that would let everything after it run without torch.compile."""
+    yield
+    compiler = sys.modules.get("torch._dynamo.eval_frame")
+    if compiler is not None and (left := compiler._stance.stance) != "default":
+        compiler._stance = compiler.DynamoStance()
+        pytest.fail(f"the test left torch.compile in the stance {left}")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from resprobe.blocks.intervene import branch_of, shortcut_of
+from resprobe.blocks.block_tensors import branch_of, shortcut_of
+from resprobe.blocks.hook import Hook
 from resprobe.blocks.operations import Call, Event
 from resprobe.blocks.samples import samples_first
 from resprobe.blocks.structure import tensors_in
@@ -89,9 +90,10 @@ class LiveBlocks:
     def attach(self) -> None:
         """Put the hooks on the model."""
         for path, module in self._modules.items():
+            enter, leave = Hook(partial(self._entered, path)), Hook(partial(self._left, path))
             self._handles += [
-                module.register_forward_pre_hook(self._on_enter(path), with_kwargs=True),
-                module.register_forward_hook(self._on_leave(path)),
+                module.register_forward_pre_hook(enter, with_kwargs=True),
+                module.register_forward_hook(leave),
             ]
 
     def start(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -164,22 +166,16 @@ class LiveBlocks:
 
     # -- events of modules ---------------------------------------------------------------------
 
-    def _on_enter(self, path: str) -> Callable[..., None]:
-        def hook(module: Any, args: Any, kwargs: Any) -> None:
-            if self._active:
-                event = Event("enter", path, self._occurrences.get(path, 0))
-                self._event(event, tensors_in((args, kwargs)))
+    def _entered(self, path: str, module: Any, args: Any, kwargs: Any) -> None:
+        if self._active:
+            event = Event("enter", path, self._occurrences.get(path, 0))
+            self._event(event, tensors_in((args, kwargs)))
 
-        return hook
-
-    def _on_leave(self, path: str) -> Callable[..., None]:
-        def hook(module: Any, args: Any, output: Any) -> None:
-            if self._active:
-                occurrence = self._occurrences.get(path, 0)
-                self._occurrences[path] = occurrence + 1
-                self._event(Event("leave", path, occurrence), tensors_in(output))
-
-        return hook
+    def _left(self, path: str, module: Any, args: Any, output: Any) -> None:
+        if self._active:
+            occurrence = self._occurrences.get(path, 0)
+            self._occurrences[path] = occurrence + 1
+            self._event(Event("leave", path, occurrence), tensors_in(output))
 
     def _event(self, event: Event, tensors: Iterator[Tensor]) -> None:
         if self._open and self._mode.done:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import math
+import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from resprobe.callbacks.recording import Recording, evaluated, refuse_strategy
 from resprobe.callbacks.step_loss import StepLoss
-from resprobe.errors import InputError
+from resprobe.errors import InputError, MissingPackageError
 
 try:
     import transformers
 except ImportError as error:
-    raise InputError(
+    raise MissingPackageError(
         "HuggingFaceCallback records trainings of transformers, which is not installed; run "
         '`pip install "resprobe[huggingface]"`.'
     ) from error
 
 if TYPE_CHECKING:
+    from types import FrameType
+
+    from torch import nn
     from torch.optim import Optimizer
+    from torch.utils.hooks import RemovableHandle
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
 _NO_LOSS = (
@@ -39,14 +47,19 @@ class HuggingFaceCallback(transformers.TrainerCallback):
 
     A row is one optimizer step over all its micro-batches, after gradient clipping and, in half
     precision, with unscaled gradients; its number is the Trainer's global step. The loss is the
-    part of the trained loss that the model returned (the Trainer hands its callbacks none); where
-    it returns none, NaN. A completed epoch leaves a row with the mean of its steps' losses, and
-    with `test_loss` and `test_error` from `eval_loss` and `eval_accuracy` of the evaluation that
-    follows it. Under several processes (torchrun) the figures are those of the global batch, and
-    the first process writes. `resume_from_checkpoint` goes on in the same file.
+    part of the trained loss that the model returned, summed over the micro-batches with the weights
+    that it is trained with (the Trainer hands its callbacks none): a penalty that is added outside
+    of the model is not in it, and where the model returns no loss it is NaN. A completed epoch
+    leaves a row with the mean of its steps' losses, and with `test_loss` and `test_error` from
+    `eval_loss` and `eval_accuracy` of the evaluation that follows it. Under several processes
+    (torchrun) the figures are those of the global batch, and the first process writes.
+    `resume_from_checkpoint` goes on in the same file.
 
     The Trainer doesn't tell callbacks of an exception: the recording it leaves open is closed, as
-    interrupted, when the program ends, when the next one begins in the same place, or by `close`.
+    interrupted, when the model next runs outside of the training, when another recording begins
+    in the same place or of the same model, when the program ends, or by `close`. Until then the
+    model and the optimizer stay in memory, hooks stay on the model and, where it is compiled,
+    nothing in the process runs compiled.
 
     Args:
         out: a run directory (written as `training.h5` there) or a path ending in .h5.
@@ -54,9 +67,9 @@ class HuggingFaceCallback(transformers.TrainerCallback):
         quantities: names to record beside loss and learning rate; None for all.
 
     Raises:
-        InputError: from `Trainer.train`: the file exists and the training doesn't resume; the
-            network is sharded (FSDP, DeepSpeed, tensor parallel) or in a DataParallel; or what
-            `Recorder` refuses.
+        InputError: from `Trainer.train`: the file exists and the training doesn't resume; two
+            callbacks record it; the network is sharded (FSDP, DeepSpeed, tensor parallel) or in a
+            DataParallel; or what `Recorder` refuses.
     """
 
     def __init__(
@@ -65,6 +78,8 @@ class HuggingFaceCallback(transformers.TrainerCallback):
         self._out, self._every, self._quantities = out, every, quantities
         self._recording: Recording | None = None
         self._loss: StepLoss | None = None
+        self._call: _Call | None = None
+        self._watched: RemovableHandle | None = None
 
     def close(self) -> None:
         """End a recording that an exception left open, as interrupted; else do nothing."""
@@ -78,10 +93,18 @@ class HuggingFaceCallback(transformers.TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Begin a recording, or go on with it after the step of the checkpoint."""
+        if self._call is not None and self._call.under_way():
+            raise InputError(
+                "the same HuggingFaceCallback is in the Trainer's callbacks twice; leave one out."
+            )
         self.close()
         model, optimizer = kwargs["model"], kwargs["optimizer"]
         _refuse(args, optimizer)
         scaler = getattr(optimizer, "scaler", None)
+        self._call = _Call()
+        # The first of the hooks on the model.
+        notice = torch.compiler.disable(self._notice)
+        self._watched = model.register_forward_pre_hook(notice)
         self._loss = StepLoss(model, scaler)
         try:
             self._recording = Recording(
@@ -94,9 +117,11 @@ class HuggingFaceCallback(transformers.TrainerCallback):
                 every=self._every,
                 quantities=self._quantities,
                 attributes=_attributes(args, optimizer),
+                under_way=self._call.under_way,
+                goes_on_with="go on from a checkpoint with train(resume_from_checkpoint=…)",
             )
         except BaseException:
-            self._loss.close()
+            self.close()
             raise
         self._loss.watch()
 
@@ -145,12 +170,40 @@ class HuggingFaceCallback(transformers.TrainerCallback):
         """Close the file."""
         self._end("finished")
 
+    def _notice(self, model: nn.Module, args: Any) -> None:
+        """Close what an exception left open, as soon as the model runs again."""
+        if self._call is not None and not self._call.under_way():
+            self.close()
+
     def _end(self, status: str) -> None:
-        if self._loss is not None:
-            self._loss.close()
-        if self._recording is not None:
-            self._recording.end(status)
-        self._loss = self._recording = None
+        loss, recording, watched = self._loss, self._recording, self._watched
+        self._loss = self._recording = self._watched = self._call = None
+        if watched is not None:
+            watched.remove()
+        if loss is not None:
+            loss.close()
+        if recording is not None:
+            recording.end(status)
+
+
+class _Call:
+    """The call of a Trainer's method that trains, within which this is made."""
+
+    def __init__(self) -> None:
+        self._thread = threading.get_ident()
+        frame: FrameType | None = sys._getframe()
+        while frame is not None and frame.f_globals.get("__name__") != "transformers.trainer":
+            frame = frame.f_back
+        self._frame = frame
+
+    def under_way(self) -> bool:
+        """Whether this is called within it; what can't be told is taken for it."""
+        if self._frame is None or threading.get_ident() != self._thread:
+            return True
+        frame: FrameType | None = sys._getframe()
+        while frame is not None and frame is not self._frame:
+            frame = frame.f_back
+        return frame is not None
 
 
 def _completed(state: TrainerState) -> bool:

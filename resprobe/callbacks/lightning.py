@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from resprobe.callbacks.recording import Recording, evaluated, refuse_strategy
-from resprobe.errors import InputError
+from resprobe.errors import InputError, MissingPackageError
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -28,7 +28,7 @@ else:
     try:
         Callback = importlib.import_module((found or names)[0]).Callback
     except ImportError as error:
-        raise InputError(
+        raise MissingPackageError(
             "LightningCallback records trainings of lightning, which is not installed; run "
             '`pip install "resprobe[lightning]"`.'
         ) from error
@@ -49,11 +49,13 @@ class LightningCallback(Callback):
 
     A row is one optimizer step over all its micro-batches, after gradient clipping and, in half
     precision, with unscaled gradients; its number is the Trainer's global step. The loss is the
-    mean over the micro-batches of what `training_step` returns. A completed epoch leaves a row
-    with the mean of its steps' losses, and with `test_loss` and `test_error` from `val_loss` and
-    `val_acc` (or `val_accuracy`) of a validation at its end. Under several processes the figures
-    are those of the global batch, and the first process writes. `fit(ckpt_path=…)` goes on in the
-    same file. It serves `lightning.pytorch` and `pytorch_lightning`.
+    mean over the micro-batches of what `training_step` returns, also where the last step of an
+    epoch has fewer, whose gradient Lightning divides by the full number; a step whose
+    `training_step` returned None has no row. A completed epoch leaves a row with the mean of its
+    steps' losses, and with `test_loss` and `test_error` from `val_loss` and `val_acc` (or
+    `val_accuracy`) of a validation at its end. Under several processes the figures are those of the
+    global batch, and the first process writes. `fit(ckpt_path=…)` goes on in the same file. It
+    serves `lightning.pytorch` and `pytorch_lightning`.
 
     Args:
         out: a run directory (written as `training.h5` there) or a path ending in .h5.
@@ -63,9 +65,9 @@ class LightningCallback(Callback):
         quantities: names to record beside loss and learning rate; None for all.
 
     Raises:
-        InputError: from `Trainer.fit`: the file exists and the training doesn't resume; it can't
-            be told what to record; optimization is manual; the network is sharded (FSDP,
-            DeepSpeed); or what `Recorder` refuses.
+        InputError: `network` is no path; from `Trainer.fit`: two callbacks record it; the file
+            exists and the training doesn't resume; it can't be told what to record; optimization is
+            manual; the network is sharded (FSDP, DeepSpeed); or what `Recorder` refuses.
     """
 
     def __init__(
@@ -76,6 +78,11 @@ class LightningCallback(Callback):
         every: int = 1,
         quantities: Sequence[str] | None = None,
     ) -> None:
+        if network is not None and not isinstance(network, str):
+            raise InputError(
+                f"network is a {type(network).__name__}; give the path of the submodule, as in "
+                "network='net'."
+            )
         self._out, self._network = out, network
         self._every, self._quantities = every, quantities
         self._recording: Recording | None = None
@@ -87,6 +94,10 @@ class LightningCallback(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin a recording, or go on with it after the step of the checkpoint."""
+        if sum(one is self for one in _callbacks(trainer)) > 1:
+            raise InputError(
+                "the same LightningCallback is in the Trainer's callbacks twice; leave one out."
+            )
         self._end("interrupted")
         _refuse(trainer, pl_module)
         distributed = isinstance(trainer.model, DistributedDataParallel)
@@ -102,6 +113,8 @@ class LightningCallback(Callback):
             every=self._every,
             quantities=self._quantities,
             attributes=_attributes(trainer, self._path),
+            under_way=lambda: trainer.state.status == "running",
+            goes_on_with="go on from a checkpoint with fit(ckpt_path=…)",
         )
         self._watch_calls(network)
 
@@ -132,6 +145,11 @@ class LightningCallback(Callback):
             self._losses.append(outputs["loss"].detach().double() * trainer.accumulate_grad_batches)
         if trainer.global_step == self._step:
             return
+        self._step = trainer.global_step
+        losses, self._losses = self._losses, []
+        if not losses:  # training_step gave None, which leaves the batch out
+            self._recording.skip()
+            return
         if not self._called:
             self._end("interrupted")
             raise InputError(
@@ -139,9 +157,7 @@ class LightningCallback(Callback):
                 "nothing to record; name the submodule that it calls, as in network='net'. "
                 + _children_said(pl_module)
             )
-        self._step = trainer.global_step
-        losses, self._losses = self._losses, []
-        self._recording.step(torch.stack(losses).mean() if losses else math.nan)
+        self._recording.step(torch.stack(losses).mean())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep what the validation found for the row of an epoch that ends at this step."""
@@ -223,6 +239,10 @@ def _network(
         f"it can't be told which module of the {type(pl_module).__name__} is the network; name "
         "it, as in network='net'. " + _children_said(pl_module)
     )
+
+
+def _callbacks(trainer: Trainer) -> list[Any]:
+    return cast("Any", trainer).callbacks  # type: ignore[no-any-return]
 
 
 def _has_forward(pl_module: LightningModule) -> bool:

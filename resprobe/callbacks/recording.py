@@ -6,7 +6,8 @@ import atexit
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ class Recording:
 
     A trainer tells its callbacks of its end, but not every trainer tells of an exception. So a
     recording that is still open ends as interrupted when the program does, or when another one
-    begins in the same place.
+    begins in the same place or of the same network after its training is over.
 
     Args:
         network: the module that is recorded, as it is trained but for DistributedDataParallel.
@@ -40,9 +41,12 @@ class Recording:
         every: steps between recorded steps.
         quantities: names to record; None for all.
         attributes: provenance.
+        under_way: whether the call of the trainer that this records still runs.
+        goes_on_with: what the framework's user is told to go on with in a file that is there.
 
     Raises:
-        InputError: what `Recorder` refuses.
+        InputError: another recording of this training has the same place or network; or what
+            `Recorder` refuses.
     """
 
     def __init__(
@@ -57,6 +61,8 @@ class Recording:
         every: int,
         quantities: Sequence[str] | None,
         attributes: Mapping[str, str | int | float],
+        under_way: Callable[[], bool],
+        goes_on_with: str,
     ) -> None:
         self.recorder = Recorder(
             network,
@@ -69,19 +75,27 @@ class Recording:
             start_step=start_step,
             attributes=attributes,
         )
+        self.recorder.goes_on_with = goes_on_with
+        self.under_way = under_way
         self._optimizer = optimizer
         self._distributed = distributed
         self._taken = start_step
         self._rate = math.nan
         self._begun: float | None = None
-        self._steps = 0
+        self._steps = self._losses = 0
         self._total = torch.zeros((), dtype=torch.float64, device=next(network.parameters()).device)
         self._row: dict[str, float] | None = None
         self._evaluation: tuple[int, Mapping[str, float]] = (-1, {})
         self._told: set[str] = set()
         self._place = self.recorder.path.resolve()
-        if self._place in _open:
-            _open[self._place].end("interrupted")
+        for other in list(_open.values()):
+            if other._place == self._place or other.recorder.model is self.recorder.model:
+                if other.under_way():
+                    raise InputError(
+                        "two callbacks of resprobe record this training; leave one out, and name "
+                        "all quantities in the other."
+                    )
+                other.end("interrupted")
         self.recorder.__enter__()
         _open[self._place] = self
 
@@ -98,12 +112,21 @@ class Recording:
         self._taken += 1
         self._rate = float(self._optimizer.param_groups[0]["lr"])
         self._steps += 1
-        self._total = self._total + (loss.detach() if isinstance(loss, Tensor) else loss)
+        if isinstance(loss, Tensor) or not math.isnan(loss):
+            self._losses += 1
+            self._total = self._total + (loss.detach() if isinstance(loss, Tensor) else loss)
         try:
             self.recorder.step(loss)
         except BaseException:
             self.end("interrupted")
             raise
+
+    def skip(self) -> None:
+        """Pass over a step that was given no loss: it has a number, but no row."""
+        self._write_epoch()
+        self._taken += 1
+        self._steps += 1
+        self.recorder.skip()
 
     def begin_epoch(self, *, whole: bool = True) -> None:
         """Begin an epoch; one gone on with in its middle has neither mean loss nor time."""
@@ -150,9 +173,11 @@ class Recording:
         if _open.get(self._place) is not self:
             return
         del _open[self._place]
-        self._write_epoch()
         self.recorder.status = status
-        self.recorder.__exit__(None, None, None)
+        try:
+            self._write_epoch()
+        finally:
+            self.recorder.__exit__(None, None, None)
 
     def _write_epoch(self) -> None:
         if self._row is not None:
@@ -161,20 +186,23 @@ class Recording:
             self._row = None
 
     def _start_sum(self) -> None:
-        self._steps, self._total = 0, torch.zeros_like(self._total)
+        self._steps = self._losses = 0
+        self._total = torch.zeros_like(self._total)
 
     def _mean_loss(self) -> float:
-        mean = self._total / self._steps
+        """Give the mean over the steps that have a loss, of all processes."""
+        both = torch.stack([self._total, torch.full_like(self._total, self._losses)])
         if self._distributed:
-            torch.distributed.all_reduce(mean)
-            mean = mean / torch.distributed.get_world_size()
-        return float(mean)
+            torch.distributed.all_reduce(both)
+        total, count = both.tolist()
+        return total / count if count else math.nan
 
 
 @atexit.register
 def _end_all() -> None:
-    for recording in list(_open.values()):
-        recording.end("interrupted")
+    with ExitStack() as stack:  # one that raises does not keep the others open
+        for recording in _open.values():
+            stack.callback(recording.end, "interrupted")
 
 
 def evaluated(metrics: Mapping[str, Tensor | float], prefix: str) -> dict[str, float]:

@@ -53,10 +53,14 @@ class StepLoss:
         total, self._total = self._total, None
         return total
 
+    # A copy of the model takes the hooks along.
     def _enter(self, model: nn.Module, args: Any) -> None:
-        self._depth += 1
+        if model is self._model:
+            self._depth += 1
 
     def _leave(self, model: nn.Module, args: Any, output: Any) -> None:
+        if model is not self._model:
+            return
         self._depth -= 1
         if self._depth or not (model.training and torch.is_grad_enabled()):
             return  # the Recorder runs the model within the first forward pass

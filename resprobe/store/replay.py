@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resprobe.store.schema import ENDED, REPLAY
-from resprobe.store.training import UNREPEATABLE
+from resprobe.store.training import EPOCHS, UNREPEATABLE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,7 +134,10 @@ class ReplayingWriter:
         for name, old in stored.items():
             if name in UNREPEATABLE:
                 continue
-            difference = _relative(old[:repeated], rows[name][:repeated])
+            new = rows[name][:repeated]
+            if group == EPOCHS:  # of an epoch that was gone on with, some figures are unknown
+                new = np.where(np.isnan(new) | np.isnan(old[:repeated]), old[:repeated], new)
+            difference = _relative(old[:repeated], new)
             differs |= difference > 0
             largest = max(largest, float(difference.max(initial=0.0)))
         first = int(differs.argmax()) if differs.any() else None
@@ -144,7 +147,7 @@ class ReplayingWriter:
 
     def _stored(self, group: str) -> Replay:
         """Give what earlier resumes have found."""
-        values = [self._writer.scalar(group, variable.name) for variable in REPLAY]
+        values = [self._writer.get(group, variable.name) for variable in REPLAY]
         compared, differing, step, largest = values
         return Replay(int(compared), int(differing), int(step) or None, float(largest))
 

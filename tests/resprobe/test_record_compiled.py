@@ -154,24 +154,58 @@ def test_jacobians_are_measured_between_compiled_steps(plain, tmp_path):
     np.testing.assert_array_equal(jacobians(tmp_path), plain[1].sel(step=[1, 5]))
 
 
+def planted(step):
+    assert stance() == "force_eager"  # the next step is recorded too
+    raise ValueError("planted")
+
+
 def test_everything_is_as_before_after_an_exception(tmp_path):
-    net = stack()
-
-    def planted(step):
-        assert stance() == "force_eager"  # the next step is recorded too
-        raise ValueError("planted")
-
+    net, run = by_the_loop(Backend())
     with pytest.raises(ValueError, match="planted"):
-        train(net, net, tmp_path / "a", every=1, after=planted)
+        train(net, run, tmp_path / "a", every=1, after=planted)
     assert stance() == "default"
-    with (
-        torch.compiler.set_stance("eager_on_recompile"),
-        pytest.raises(RuntimeError, match="mat1 and mat2"),
-        Recorder(net, tmp_path / "b"),
-    ):
-        net(torch.ones(2, 5))
-    assert stance() == "default"
+    with torch.compiler.set_stance("eager_on_recompile"):
+        with pytest.raises(RuntimeError, match="mat1 and mat2"), Recorder(net, tmp_path / "b"):
+            net(torch.ones(2, 5))
+        assert stance() == "eager_on_recompile"
     assert all(not m._forward_hooks and not m._forward_pre_hooks for m in net.modules())
+
+
+class Hidden(torch.nn.Module):
+    """Only a function of its branch is compiled, as in some transformers."""
+
+    def __init__(self, backend):
+        super().__init__()
+        self.linear = torch.nn.Linear(4, 4)
+        self.activation = torch.compile(lambda x: x.tanh(), backend=backend)
+
+    def forward(self, x):
+        return x + self.activation(self.linear(x))
+
+
+def test_nothing_in_the_process_runs_uncompiled_for_a_network_that_is_not_compiled(tmp_path):
+    backend, seen = Backend(), []
+    net = stack()
+    train(net, net, tmp_path / "b", every=1, steps=2, after=lambda _: seen.append(stance()))
+    assert seen == ["default", "default"]
+    net = stack(Hidden(backend))
+    train(net, net, tmp_path / "c", every=1, steps=2, after=lambda _: seen.append(stance()))
+    assert seen[2:] == ["force_eager", "force_eager"]
+    assert backend.graphs == 0
+    assert stance() == "default"
+
+
+def test_a_stance_that_the_user_takes_meanwhile_stays(tmp_path):
+    net, run = by_the_loop(Backend())
+    theirs = []
+
+    def take(step):
+        theirs.append(torch.compiler.set_stance("eager_on_recompile"))
+
+    train(net, run, tmp_path, every=1, steps=1, after=take)
+    assert stance() == "eager_on_recompile"
+    theirs[0].__exit__(None, None, None)  # to what was there when it was taken: ours
+    assert stance() == "default"
 
 
 def test_a_model_that_runs_as_a_copy_is_no_silent_loss(tmp_path):
@@ -181,13 +215,16 @@ def test_a_model_that_runs_as_a_copy_is_no_silent_loss(tmp_path):
 
 
 def test_the_model_may_be_copied_while_it_is_recorded(plain, tmp_path):
-    """As for the best weights so far, or their average; the copy is not recorded."""
+    """As for the best weights so far, or their average; no copy is recorded, or has its hooks."""
     net = stack()
-    best = []
 
     def keep(step):
-        best.append(copy.deepcopy(net))
-        best[-1](torch.ones(2, 4)).sum().backward()
+        torch.save(net, tmp_path / "net.pt")
+        for other in (copy.deepcopy(net), torch.load(tmp_path / "net.pt", weights_only=False)):
+            other(torch.ones(2, 4)).sum().backward()
+            hooks = [h for m in other.modules() for h in m._forward_hooks.values()]
+            assert hooks
+            assert {hook._act for hook in hooks} == {None}
 
     train(net, net, tmp_path, every=1, after=keep)
     assert_same(rows(tmp_path), plain[0])

@@ -211,6 +211,68 @@ def test_a_context_inside_the_model_is_named_and_left_intact(tmp_path):
     assert torch._C._len_torch_function_stack() == before
 
 
+def test_two_recorders_of_one_model_and_a_forgotten_with_end_in_one_sentence(tmp_path):
+    net = stack()
+    with (
+        Recorder(net, tmp_path / "a"),
+        pytest.raises(InputError, match="another Recorder records this model"),
+        Recorder(net, tmp_path / "b"),
+    ):
+        pass
+    with pytest.raises(InputError, match="use it in a with statement"):
+        Recorder(net, tmp_path / "c").step(1.0)
+    with Recorder(net, tmp_path / "b"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"model": "net"}, "model is a str"),
+        ({"optimizer": "sgd"}, "optimizer is a str"),
+        ({"scaler": 1.0}, "scaler is a float"),
+        ({"every": True}, "every=True"),
+        ({"start_step": -1}, "start_step=-1"),
+        ({"quantities": "branch_norm"}, r"give a list, such as \['branch_norm'\]"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(options, said, tmp_path):
+    with pytest.raises(InputError, match=said):
+        Recorder(**{"model": stack(), "out": tmp_path, **options})
+
+
+@pytest.mark.parametrize("loss", [None, "x"])
+def test_a_loss_that_is_no_number_is_refused(loss, tmp_path):
+    with (
+        Recorder(stack(), tmp_path) as recorder,
+        pytest.raises(InputError, match="loss that is a"),
+    ):
+        recorder.step(loss)
+
+
+def test_steps_that_are_recorded_at_the_wrong_place_are_told_of_once(tmp_path):
+    net, told = stack(), []
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    with Recorder(net, tmp_path / "a", optimizer=optimizer, tell=told.append) as recorder:
+        for _ in range(4):
+            loss = net(torch.ones(3, 4)).square().mean()
+            loss.backward()
+            recorder.step(loss)
+            optimizer.step()
+            optimizer.zero_grad()
+    assert len(told) == 1
+    assert "in 4 of the first 4 recorded steps no weight had changed" in told[0]
+    with Recorder(net, tmp_path / "b", optimizer=optimizer, tell=told.append) as recorder:
+        for _ in range(4):
+            loss = net(torch.ones(3, 4)).square().mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            recorder.step(loss)
+    assert len(told) == 2
+    assert "before optimizer.zero_grad()" in told[1]
+
+
 def test_plain_units_without_a_shortcut_are_refused_when_found():
     net = nn.Sequential(nn.Linear(4, 2))
     net.plain_units = ("0",)
@@ -299,3 +361,11 @@ def test_samples_are_found_where_they_are_not_the_first_dimension(tmp_path):
     (y + net.layers[1](y).tanh()).mean(1).square().sum().backward()
     expected = y.grad.flatten(1).norm(dim=1).mean()
     np.testing.assert_allclose(step["branch_gradient_norm"].values[0, 0], expected, rtol=1e-5)
+
+
+def test_going_on_where_there_is_no_file_is_told(tmp_path):
+    net, told = stack(), []
+    with Recorder(net, tmp_path, start_step=7, tell=told.append) as recorder:
+        recorder.step(net(torch.ones(3, 4)).sum())
+    assert list(rows(tmp_path)["step"].values) == [8]
+    assert "its first row will be after step 7" in told[0]

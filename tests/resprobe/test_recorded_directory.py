@@ -44,8 +44,9 @@ def test_what_an_analysis_lacks_needs_a_model(recorded, resprobe):
         assert "lacks norms and lesion" in result.stderr
         assert asked in result.stderr
     result = resprobe("analyze", recorded)
-    assert result.exit_code == 0
-    assert asked in result.output
+    assert result.exit_code == 2
+    assert "holds only what was recorded in training, which no analysis reads" in result.stderr
+    assert asked in result.stderr
 
 
 def test_it_can_not_be_collected(recorded, resprobe):

@@ -241,8 +241,37 @@ def test_a_second_fit_of_the_same_trainer_goes_on_and_the_package_of_the_other_n
     assert_same_rows(found.isel(step=slice(5)), hand.isel(step=slice(5)), rtol=1e-5)
     # Lightning makes the optimizer anew.
     assert float(found["learning_rate"][5]) == pytest.approx(RATE)
-    with pytest.raises(InputError, match="exists; choose another place"):
+    with pytest.raises(InputError, match=r"exists; choose another place.*fit\(ckpt_path"):
         fit(Other(), callback, package=pytorch_lightning)
+
+
+class Leaving(Module):
+    """It leaves out the first batch before its forward pass, and the third after it."""
+
+    def training_step(self, batch, index):
+        if index == 0:
+            return None
+        loss = super().training_step(batch, index)
+        return None if index == 2 else loss
+
+
+@pytest.mark.filterwarnings("ignore:.*training_step. returned .None")
+def test_batches_that_training_step_leaves_out_have_no_row(tmp_path):
+    callback = LightningCallback(tmp_path / "run", quantities=["branch_norm"])
+    fit(Leaving(), callback, max_epochs=1)
+    found = steps_of(tmp_path / "run/training.h5")
+    assert list(found["step"].values) == [2, 4, 5]
+    mean = epochs_of(tmp_path / "run/training.h5")["train_loss"]
+    np.testing.assert_allclose(mean, found["loss"].mean(), rtol=1e-6)
+
+
+def test_one_training_is_recorded_by_one_callback_with_the_path_of_a_network(tmp_path):
+    first, second = (LightningCallback(tmp_path / name) for name in "ab")
+    for twice, said in (((first, first), "twice"), ((first, second), "two callbacks")):
+        with pytest.raises(InputError, match=f"{said}.*leave one out"):
+            fit(Module(), *twice, max_steps=1)
+    with pytest.raises(InputError, match="network is a Module; give the path"):
+        LightningCallback(tmp_path, network=Module())
 
 
 class Spread(lightning.LightningModule):

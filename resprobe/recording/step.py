@@ -19,12 +19,12 @@ from resprobe.errors import InputError
 from resprobe.handover import Rows
 from resprobe.linalg.norms import run_norms, run_products, sum_of_squares
 from resprobe.quantities.norms import from_sums
-from resprobe.record_parameters import ParameterStatistics
+from resprobe.recording.parameters import ParameterStatistics
 from resprobe.store.training import training_groups
 
 if TYPE_CHECKING:
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.record_together import Together
+    from resprobe.recording.together import Together
 
 # Rows handed over at once.
 BATCH_ROWS = 64
@@ -119,7 +119,12 @@ class StepWork:
     @property
     def shared_size(self) -> int:
         """How many numbers a step is that is added up over processes."""
-        return 2 * len(self._wanted) * len(self._blocks) + 3
+        return 2 * len(self._wanted) * len(self._blocks) + 4
+
+    @property
+    def lacks_gradients(self) -> bool:
+        """Whether gradients of parameters are wanted, and none has one."""
+        return self._parameters is not None and self._parameters.lacks_gradients
 
     def attach(self) -> None:
         """Put the hooks on the model with which its blocks are seen."""
@@ -144,6 +149,10 @@ class StepWork:
         if not finished:
             self._passes.pop()
         self._live.stop(finished=finished)
+
+    def forget(self) -> None:
+        """Forget the passes of a step that gets no row."""
+        self._passes = []
 
     # The blocks are shown in the order of execution. Their tensors are reduced to the norms of
     # short runs at once, because they may be overwritten; a row adds those up at its end.

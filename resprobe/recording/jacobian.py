@@ -18,7 +18,8 @@ from resprobe.linalg.linearise import linearise
 from resprobe.quantities.block_functions import PARTS, by_block
 from resprobe.quantities.jacobian import norms_of
 from resprobe.quantities.spectrum import extremes_of
-from resprobe.store.training import JACOBIAN_SCALARS
+from resprobe.recording.model import uncompiled
+from resprobe.store.training import JACOBIAN, JACOBIAN_SCALARS, jacobian_group
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
     from resprobe.blocks.block import Blocks
     from resprobe.blocks.path import Path
+    from resprobe.recording.file import RecordFile
+    from resprobe.store.schema import Group
 
 
 class FixedSamples:
@@ -111,6 +114,51 @@ def _require_tensors(samples: Any) -> None:
         )
     if count_samples(samples) < 1:
         raise InputError("jacobian_samples holds no sample; give a few, such as x[:4].")
+
+
+class Following:
+    """Measures the Jacobians at some steps and puts their rows into the file; or never does.
+
+    Args:
+        every: steps between measurements, 0 for never.
+        samples: what the network is called with.
+    """
+
+    def __init__(self, every: int, samples: Tensor | tuple[Any, ...] | None) -> None:
+        self._every, self._samples = every, samples
+        self._measured: FixedSamples | None = None
+
+    def begin(self, model: nn.Module, blocks: Blocks) -> list[Group]:
+        """Make ready to measure; give the group of the file that it needs.
+
+        Raises:
+            InputError: see `FixedSamples`.
+        """
+        if self._samples is None:
+            return []
+        self._model = model
+        self._measured = FixedSamples(model, self._samples, blocks)
+        return [jacobian_group(blocks, count_samples(self._samples))]
+
+    def measure(self, step: int, file: RecordFile | None) -> None:
+        """Measure after this step, if it is one of those that are."""
+        if self._every == 0 or (step - 1) % self._every:
+            return
+        if self._measured is None or file is None or file.failed:
+            return
+        try:
+            with uncompiled(self._model):
+                found = self._measured.row()
+        except (InputError, RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
+            # Whatever the measurement meets, the training goes on.
+            found = self._measured.missing()
+            reason = str(error).strip().splitlines()[0]
+            file.say_once(
+                "jacobians",
+                f"warning: the Jacobians at step {step} can't be measured and are NaN: {reason}",
+            )
+        # Rows that wait would wait for this one's time, too.
+        file.put(JACOBIAN, {"step": np.asarray([step]), **found})
 
 
 @contextmanager

@@ -43,6 +43,12 @@ class ParameterStatistics:
         self._wants_updates = any("update" in name for name in names)
         self._previous: list[Tensor] = []
 
+    @property
+    def lacks_gradients(self) -> bool:
+        """Whether gradients are wanted, and no parameter has one."""
+        wanted = {"gradient_norm", *(f"parameter_gradient_{x}" for x in ("norm", "mean", "std"))}
+        return bool(wanted & self._names) and all(p.grad is None for p in self._tensors)
+
     def keep(self) -> None:
         """Keep the weights that a step starts from, for its update."""
         if self._wants_updates:

@@ -19,6 +19,9 @@ from resprobe.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# Sums between two looks at whether a process gave up.
+_LOOK_EVERY = 64
+
 
 def together(asked: bool | None, wrapped: bool, device: torch.device) -> Together | None:
     """Give the processes that record together; None where this one records alone.
@@ -29,11 +32,19 @@ def together(asked: bool | None, wrapped: bool, device: torch.device) -> Togethe
         device: of the network, on which sums are taken.
 
     Raises:
-        InputError: it was asked for without a process group.
+        InputError: it was asked for without a process group, or in one it can't be told whether
+            the network is trained together.
     """
+    grouped = dist.is_available() and dist.is_initialized()
+    if asked is None and not wrapped and grouped and dist.get_world_size() > 1:
+        raise InputError(
+            "several processes train, but the model is not in DistributedDataParallel; give the "
+            "Recorder that module, or distributed=True in every process, or distributed=False to "
+            "record the share of this one."
+        )
     if not (wrapped if asked is None else asked):
         return None
-    if not (dist.is_available() and dist.is_initialized()):
+    if not grouped:
         raise InputError(
             "distributed=True, but there is no process group; start the processes with torchrun "
             "and call torch.distributed.init_process_group first, or leave distributed out."
@@ -45,7 +56,8 @@ class Together:
     """The processes of the default process group, each of which made the same Recorder.
 
     Every method is called by all of them, in the same order; none is called where a recording
-    ends, so that a process that raised is waited for by nobody here.
+    ends. So a process that raised is not waited for by those that end too; those that go on wait
+    for it in the next sum, as in those of the training itself.
 
     Attributes:
         count: how many there are.
@@ -57,6 +69,8 @@ class Together:
         self.writes = dist.get_rank() == 0
         self._device = device
         self._size = 0
+        self._sums = 0
+        self._stopped: tuple[Tensor, torch.cuda.Event | None] | None = None
 
     def begin(self, error: InputError | None) -> None:
         """End in all processes what the first can't begin.
@@ -131,17 +145,38 @@ class Together:
             of_samples.square().sum(dim=2),
             weighted,
             figures.new_full((1,), float(samples)),
+            figures.new_zeros(1),  # this process goes on
         )
         vector = torch.cat([part.reshape(-1) for part in parts])
-        sums, squares, weighted, total = self._sum(vector).split([part.numel() for part in parts])
+        joined = self._sum(vector).split([part.numel() for part in parts])
+        sums, squares, weighted, total, _ = joined
         shape = of_samples.shape[:2]
         mean = (sums / total).reshape(shape)
         variance = (squares / total).reshape(shape) - mean.square()
         return mean, variance.clamp_(min=0).sqrt_(), weighted / total
 
-    def pass_by(self) -> None:
-        """Take part in the sum of a step to which this process has nothing to add."""
-        self._sum(torch.zeros(self._size, dtype=torch.float64, device=self._device))
+    def pass_by(self, *, stopped: bool) -> None:
+        """Take part in the sum of a step to which this process has nothing to add.
+
+        Args:
+            stopped: whether it had to give up, which the others learn from `stopped`.
+        """
+        vector = torch.zeros(self._size, dtype=torch.float64, device=self._device)
+        vector[-1] = float(stopped)
+        self._sum(vector)
+
+    def stopped(self) -> bool:
+        """Whether a process had given up when this was last looked at, the same in all.
+
+        It is looked at in every 64th sum, and read before the next such one: by then it is there
+        without waiting for the device.
+        """
+        if self._sums % _LOOK_EVERY or self._stopped is None:
+            return False
+        number, event = self._stopped
+        if event is not None:
+            event.synchronize()
+        return bool(number > 0)
 
     def _sum(self, vector: Tensor) -> Tensor:
         if len(vector) != self._size:
@@ -150,7 +185,20 @@ class Together:
                 "same arguments and the same network in all of them."
             )
         dist.all_reduce(vector)
+        if self._sums % _LOOK_EVERY == 0:
+            self._look(vector[-1])
+        self._sums += 1
         return vector
+
+    def _look(self, number: Tensor) -> None:
+        if number.is_cuda:
+            host = torch.empty((), dtype=number.dtype, pin_memory=True)
+            host.copy_(number, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record()
+            self._stopped = host, event
+        else:
+            self._stopped = number.clone(), None
 
     def _largest(self, values: Sequence[float]) -> list[float]:
         """Give the largest of each value over the processes; this waits for them."""

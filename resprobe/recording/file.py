@@ -11,17 +11,21 @@ import numpy as np
 
 from resprobe.errors import DiskFullError
 from resprobe.handover import Rows, WritingThread
-from resprobe.record_step import BATCH_ROWS
+from resprobe.recording.step import BATCH_ROWS
 from resprobe.store.replay import Replay, ReplayingWriter
 from resprobe.store.schema import STATUS
 from resprobe.store.training import EPOCHS, STEP
 from resprobe.store.writer import Writer
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from resprobe.store.schema import Group
 
 # The longest that a row waits for being handed over, in seconds.
 _PATIENCE = 10.0
+# So many rows are looked at for whether weights change.
+_FIRST_ROWS = 4
 
 
 class RecordFile:
@@ -48,6 +52,8 @@ class RecordFile:
         self._full: DiskFullError | None = None
         self._replaying: ReplayingWriter | None = None
         self._told: set[str] = set()
+        self._looked = False
+        self._unmoved = ""
 
     def begin(
         self,
@@ -77,7 +83,12 @@ class RecordFile:
             self._full = error
             self.report()
             return
-        self.thread = WritingThread(self._replaying or writer)
+        if go_on is not None and go_on[0] > 0 and not resume:
+            self._tell(
+                f"warning: there is no {self.path} to go on in, so its first row will be after "
+                f"step {go_on[0]}."
+            )
+        self.thread = WritingThread(self._replaying or writer, self._look)
         self._rows = dict(rows)
 
     @property
@@ -150,6 +161,8 @@ class RecordFile:
             self.say_once("differing", f"warning: {replay}.")
         elif replay.dropped:
             self.say_once("dropped", f"warning: {replay}.")
+        if self._unmoved:
+            self.say_once("unmoved", self._unmoved)
         error = self._full or (self.thread.error if self.thread is not None else None)
         if error is None:
             return
@@ -165,6 +178,20 @@ class RecordFile:
         if what not in self._told:
             self._told.add(what)
             self._tell(text)
+
+    def _look(self, group: str, rows: Mapping[str, NDArray[Any]]) -> None:
+        """Notice in the first rows whether weights change at all; in the writing thread."""
+        name = "parameter_update_norm" if "parameter_update_norm" in rows else "update_norm"
+        if group != STEP or self._looked or name not in rows or len(rows[name]) < _FIRST_ROWS:
+            return
+        self._looked = True
+        still = (rows[name] == 0).all(axis=1) & (rows["learning_rate"] != 0)
+        if 2 * still.sum() >= len(still):
+            self._unmoved = (
+                f"warning: in {still.sum()} of the first {len(still)} recorded steps no weight had "
+                "changed; call Recorder.step once after each optimizer.step(), not before it and "
+                "not after every micro-batch."
+            )
 
     def _go_on(
         self, writer: Writer, groups: Sequence[str], start: int, every: int

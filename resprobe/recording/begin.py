@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from resprobe.blocks.discover import blocks_of_samples
 from resprobe.blocks.selftest import prove
-from resprobe.errors import InputError, UnknownNameError
+from resprobe.errors import InputError, UnknownNameError, shown
 from resprobe.provenance import device_attributes, provenance
 from resprobe.quantities.quantity import all_quantities
 
@@ -24,12 +25,76 @@ if TYPE_CHECKING:
 _ALWAYS = ("loss", "accuracy", "learning_rate")
 
 
+def require_counts(every: object, start_step: object, jacobian_every: object) -> None:
+    """Refuse numbers of steps that are none.
+
+    Raises:
+        InputError: see there; the argument is named.
+    """
+    if not _is_count(every, least=1):
+        raise InputError(f"every={shown(every)}: record every 1, 2, 3 … steps.")
+    if not _is_count(start_step, least=0):
+        raise InputError(
+            f"start_step={shown(start_step)}: give the number of steps taken before, 0, 1, 2 …."
+        )
+    if not _is_count(jacobian_every, least=0):
+        raise InputError(
+            f"jacobian_every={shown(jacobian_every)}: measure Jacobians every 1, 2, 3 … steps, or "
+            "give 0 for never."
+        )
+
+
+def require_optimizer(optimizer: object, scaler: object) -> None:
+    """Refuse what is no optimizer or no gradient scaler.
+
+    Raises:
+        InputError: see there; the argument is named.
+    """
+    if optimizer is not None and not hasattr(optimizer, "param_groups"):
+        raise InputError(
+            f"optimizer is a {type(optimizer).__name__}; give the torch.optim.Optimizer that "
+            "trains the model, or leave it out."
+        )
+    if scaler is not None and not callable(getattr(scaler, "scale", None)):
+        raise InputError(
+            f"scaler is a {type(scaler).__name__}; give the torch.amp.GradScaler that scales the "
+            "loss, or leave it out."
+        )
+
+
+def _is_count(value: object, *, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def require_figure(name: str, value: object) -> None:
+    """Refuse a loss or accuracy that is not one number; an accuracy may be missing.
+
+    Raises:
+        InputError: see there.
+    """
+    if isinstance(value, Tensor):
+        if value.numel() == 1:
+            return
+        given = f"of shape {tuple(value.shape)}"
+    elif isinstance(value, Real) or (value is None and name == "accuracy"):
+        return
+    else:
+        given = f"that is a {type(value).__name__}"
+    raise InputError(
+        f"Recorder.step was given a {name} {given}; give one number, such as its mean over the "
+        "batch."
+    )
+
+
 def chosen(quantities: Sequence[str] | None) -> frozenset[str]:
     """Give the names of what is recorded: those that were asked for, or all.
 
     Raises:
+        InputError: one name was given in place of a list.
         UnknownNameError: of a quantity that is not recorded while training.
     """
+    if isinstance(quantities, str):
+        raise InputError(f"quantities={shown(quantities)}: give a list, such as [{quantities!r}].")
     known = {
         name for name, q in all_quantities().items() if q.while_training or q.family == "step"
     } | {"weight_norm"}

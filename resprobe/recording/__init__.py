@@ -1,0 +1,1 @@
+"""The parts of a `Recorder`: what is seen in a step, added up, handed over and written."""
