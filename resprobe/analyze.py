@@ -12,7 +12,7 @@ from resprobe import checkpoints, registry
 from resprobe.errors import InputError, UnknownNameError
 from resprobe.files import real_path
 from resprobe.inputs import checkpoint_nodes, describe, describe_all, run_of
-from resprobe.remedies import remedy
+from resprobe.remedies import remedy, unread
 from resprobe.result import Analysis, Result
 from resprobe.store.reader import collected_checkpoint, is_run, is_sweep, runs_of_sweep
 from resprobe.store.reader import open as open_tree
@@ -89,8 +89,9 @@ def analyze(
         given, refuses these inputs.
 
     Raises:
-        InputError: an input is damaged, lacks what a named analysis needs and can't collect, or is
-            refused by the named analysis or by every one that there are data for.
+        InputError: an input is damaged, lacks what a named analysis needs and can't collect, lacks
+            something that every analysis needs, or is refused by the named analysis or by every
+            one that there are data for.
     """
     given, inputs = inputs, _without_sweeps(inputs, tell)
     _refuse_twice(inputs)
@@ -102,6 +103,8 @@ def analyze(
         return [_written(result, analysis, given, out)], []
     trees = [open_tree(path) for path in inputs]
     written, lacking, refused = [], [], []
+    needs: dict[str, list[str]] = {}  # what the first input lacks
+    by_name: list[str] = []  # that could be run, but that such inputs don't ask for
     for offered in registry.entries("analyses"):
         analysis = registry.load("analyses", offered)
         missing = [
@@ -111,6 +114,8 @@ def analyze(
         ]
         if missing:
             path, tree, absent = missing[0]
+            if path is inputs[0]:
+                needs[offered] = absent
             told = remedy(path, tree, absent)
             lacking.append(f"{offered} needs {' and '.join(absent)}: {told}")
             continue
@@ -118,6 +123,7 @@ def analyze(
         try:
             described = describe_all(inputs, trees, analysis.families)
             if analysis.unasked is not None and not analysis.unasked(described):
+                by_name += [offered] if analysis.families else []
                 continue
             result = analysis.function(described)
         except InputError as error:
@@ -127,6 +133,13 @@ def analyze(
             written.append(_written(result, analysis, given, folder))
     if refused and not written:
         raise refused[0]
+    if needs and not written and not by_name:
+        raise InputError(unread(inputs[0], trees[0], needs))
+    if not written:
+        words = " ".join(map(str, given))
+        lacking += [
+            f"{name}, asked by name: run `resprobe analyze {name} {words}`." for name in by_name
+        ]
     return written, lacking
 
 
@@ -154,9 +167,10 @@ def _refuse_twice(inputs: Sequence[Path]) -> None:
     """Refuse one run under two names: it would be pooled as if it were two."""
     seen: dict[Path, Path] = {}
     for path in inputs:
-        other = seen.setdefault(real_path(path), path)
-        if other is not path:
+        other = seen.get(real_path(path))
+        if other is not None:
             raise InputError(f"{path} is given twice, also as {other}; give every input once.")
+        seen[real_path(path)] = path
 
 
 def _refuse_no_folder(folder: Path) -> None:

@@ -140,12 +140,13 @@ def _refuse_one_checkpoint_twice(paths: Sequence[Path], inputs: Sequence[Input])
         run, step = run_of(path), _step(given)
         if run is None or step is None:
             continue
-        other = seen.setdefault((real_path(run), step), path)
-        if other is not path:
+        other = seen.get((real_path(run), step))
+        if other is not None:
             raise InputError(
                 f"{path} and {other} are the same checkpoint, step {step} of {run}; give one of "
                 "them."
             )
+        seen[real_path(run), step] = path
 
 
 def _step(given: Input) -> int | None:
@@ -174,7 +175,7 @@ def _latest_first(members: Sequence[Input]) -> list[Input]:
         step = _step(given)
         suffix = f" step {step}"
         label = given.label if step is None else f"{given.label.removesuffix(suffix)}{suffix}"
-        told.append(replace(given, label=label, group=f"{given.group} {suffix}"))
+        told.append(replace(given, label=label, group=f"{given.group}{suffix}"))
     return told
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from resprobe import checkpoints
 from resprobe.store.reader import collected_checkpoint, enclosing_run, recording_in
 
 if TYPE_CHECKING:
@@ -24,8 +25,31 @@ def remedy(path: Path, tree: xr.DataTree, absent: Sequence[str]) -> str:
         return f"run `{collect_command(path)}{extra}`."
     run = enclosing_run(path)
     if run is not None:
-        return f"run `{collect_command(run)}{extra}`, then `resprobe analyze {run}`."
+        step = _earlier_step(run, path)
+        again = run if step is None else run / "collected" / checkpoints.stem(step)
+        asked = "" if step is None else f" --checkpoint {step}"
+        return f"run `{collect_command(run)}{asked}{extra}`, then `resprobe analyze {again}`."
     return _of_lone_file(path, tree, absent)
+
+
+def unread(path: Path, tree: xr.DataTree, needs: Mapping[str, Sequence[str]]) -> str:
+    """Say that no analysis can be run on an input, and what gets one with the least effort.
+
+    Args:
+        path: of the input.
+        tree: what `open` gave of it.
+        needs: the families that each analysis lacks, by its name; at least one.
+    """
+    name = min(needs, key=lambda name: (bool(_extra(needs[name])), len(needs[name])))
+    told = remedy(path, tree, needs[name])
+    if list(tree.children) == ["training"]:
+        return (
+            f"{path} holds only what was recorded in training, which no analysis reads alone: "
+            f"plot it from what resprobe.open gives, or {told}"
+        )
+    return (
+        f"nothing of {path} can be analyzed yet: {name} needs {' and '.join(needs[name])}: {told}"
+    )
 
 
 def _of_lone_file(path: Path, tree: xr.DataTree, absent: Sequence[str]) -> str:
@@ -45,6 +69,14 @@ def _of_lone_file(path: Path, tree: xr.DataTree, absent: Sequence[str]) -> str:
     return (
         f"run `resprobe collect --model … --weights … --data … {asked} -o {path}` with its model."
     )
+
+
+def _earlier_step(run: Path, file: Path) -> int | None:
+    """Give the step of the checkpoint that a file of a run is of, None for the last one."""
+    chosen = collected_checkpoint(file.parent)
+    if chosen is None or chosen[1] == max(checkpoints.steps(run), default=chosen[1]):
+        return None
+    return chosen[1]
 
 
 def _first_names(families: Sequence[str]) -> list[str]:

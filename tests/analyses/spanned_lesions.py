@@ -7,8 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 from lesioned import CLASSES, _coordinates
+from resprobe_analyses.difference import with_differences
+from resprobe_analyses.spans.differences import differences
+from resprobe_analyses.spans.effects import effect
+from resprobe_analyses.spans.findings import verdict
+from resprobe_analyses.spans.labelled import dataset
+from resprobe_analyses.spans.networks import read_groups
+from resprobe_analyses.spans.sentences import summary
 
-from resprobe.result import Input
+from resprobe.result import Input, Result
 
 
 def build_spans(
@@ -80,6 +87,18 @@ def build_spans(
     folder = "" if step is None else f"/step-{step:08d}"
     tree = xr.DataTree.from_dict({f"{folder}/{name}": data for name, data in families.items()})
     return Input(label, tree, {"lesion-span": lesion}, step, group, seed)
+
+
+def without_figures(inputs: Sequence[Input]) -> Result:
+    """Analyze and draw nothing, which takes most of the time."""
+    found = tuple(effect(group) for group in read_groups(inputs))
+    compared = differences(found)
+    return Result(
+        dataset=with_differences(dataset(found), compared),
+        figures={},
+        verdict=verdict(found, compared),
+        summary=summary(found, compared),
+    )
 
 
 def realistic(stages: Sequence[int], images: int = 1000, seed: int = 0, **options: object) -> Input:

@@ -16,6 +16,7 @@ from resprobe_analyses.difference import (
     NetworkValues,
     compare,
     compare_groups,
+    difference_lines,
 )
 from scipy import stats
 
@@ -183,6 +184,21 @@ def test_the_mean_leaves_out_transitions_and_items_that_have_no_value():
         SHIFT,
     )
     assert alone.mean is None
+
+
+def test_the_mean_is_over_images_that_have_a_number_in_every_item():
+    """Blocks differ by 1, 5 and 9: an image that lacks the last would say 3 in place of 5."""
+    first, second = drawn(0, 30, 3) + np.array([1, 5, 9]), drawn(0, 30, 3)
+    first[:10, 2] = np.nan
+    found = compare(group("a", first), group("b", second), SHIFT)
+    assert found.mean.value == pytest.approx(5)
+    assert (found.images, found.averaged_images) == (30, 20)
+    assert "of 20 test images with a value in all of them" in difference_lines([found])[0]
+    first[10:, 1] = np.nan
+    none = compare(group("a", first), group("b", second), SHIFT)
+    assert none.mean is None
+    assert none.averaged_images == 0
+    assert difference_lines([none])[0].startswith("a against b: ")
 
 
 def test_only_images_that_both_have_count():

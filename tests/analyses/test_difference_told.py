@@ -15,7 +15,6 @@ from resprobe_analyses.difference import (
     Items,
     NetworkValues,
     compare_groups,
-    difference_figure,
     difference_lines,
     differences_figures,
     differences_json,
@@ -24,7 +23,7 @@ from resprobe_analyses.difference import (
 
 NORM = Compared("branch_norm", "‖G‖", ratio=True, symbol=r"$\Vert G\Vert$")
 LOSS = Compared("loss", "the loss", units="nat")
-LAYER = Compared("cushion", "the cushion", dims="layer")
+LAYER = Compared("cushion", "the cushion", dim="layer")
 
 
 def groups(blocks=6, factors=(1.0, 1.0), images=50, changed=(), labels=("a", "b", "c")):
@@ -146,7 +145,7 @@ def drawn_points(axes) -> list[tuple[float, float, bool]]:
 
 
 def test_every_block_is_drawn_and_filled_where_it_differs(two):
-    figure = difference_figure(two)
+    figure = differences_figures(two)["difference"]
     assert len(figure.axes) == 2
     for axes, one in zip(figure.axes, two, strict=True):
         points = drawn_points(axes)
@@ -155,18 +154,18 @@ def test_every_block_is_drawn_and_filled_where_it_differs(two):
         assert [i for i, (_, _, filled) in enumerate(points) if filled] == sorted(one.changed)
         bars = [c for c in axes.collections if isinstance(c, LineCollection)]
         assert sum(len(c.get_segments()) for c in bars) == 6
-    assert figure.axes[0].get_ylabel() == r"$\Vert G\Vert$, first by second"
+    assert figure.axes[0].get_ylabel() == r"$\Vert G\Vert$, first / second"
     assert figure.axes[1].get_ylabel() == "difference of the loss (nat)"
-    assert "a − b" in figure.get_suptitle()
+    assert "a against b" in figure.get_suptitle()
 
 
 def test_two_contrasts_of_54_blocks_lie_side_by_side_in_other_looks():
     found = compare_groups(groups(54, (1.5, 1.0, 1.2), changed=(4,)), NORM)[:2]
-    figure = difference_figure(found)
+    figure = differences_figures(found)["difference"]
     (axes,) = figure.axes
     assert len(drawn_points(axes)) == 108
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels[:2] == ["a − b", "a − c"]
+    assert labels[:2] == ["a / b", "a / c"]
     handles = figure.legends[0].legend_handles[:2]
     assert len({handle.get_marker() for handle in handles}) == 2
     assert len({handle.get_linestyle() for handle in handles}) == 2
@@ -179,13 +178,30 @@ def test_architectures_have_columns_of_their_own_and_what_is_left_out_is_said():
         for n in (3, 4, 5, 6)
         for one in compare_groups(groups(n, (1.1, 1.0), labels=(f"a{n}", f"b{n}")), NORM)
     ]
-    figure = difference_figure(found)
+    figure = differences_figures(found)["difference"]
     assert len(figure.axes) == 3
     assert "3 of 4 comparisons" in figure.get_suptitle().replace("\n", " ")
     four = compare_groups(groups(factors=(1, 1, 1, 1), labels=("a", "b", "c", "d")), NORM)
-    (axes,) = difference_figure(four).axes
+    (axes,) = differences_figures(four)["difference"].axes
     assert len(drawn_points(axes)) == 18
     assert differences_figures([]) == {}
+
+
+@pytest.mark.parametrize("count", [20, 31])
+def test_layers_are_named_on_the_axis_or_in_the_sentence_by_their_position(count):
+    items = Items(tuple(f"stage1.{i}.conv" for i in range(count)))
+    values = np.arange(count, dtype=float)
+    made = [
+        GroupValues(name, items, [NetworkValues(0, sign * values)])
+        for name, sign in (("a", 1), ("b", -1))
+    ]
+    found = compare_groups(made, LAYER)
+    (axes,) = differences_figures(found)["difference"].axes
+    ticks = [tick.get_text() for tick in axes.get_xticklabels()]
+    (line,) = difference_lines(found)
+    assert (f"stage1.{count - 1}.conv" in ticks) == (count == 20)
+    assert (f"stage1.{count - 1}.conv (position {count - 1})" in line) == (count == 31)
+    assert axes.get_xlabel() == ("layer" if count == 20 else "layer (position in the network)")
 
 
 def test_one_outstanding_block_leaves_the_others_to_be_seen():
@@ -193,8 +209,9 @@ def test_one_outstanding_block_leaves_the_others_to_be_seen():
     array = made[0].networks[0].values
     array[:, 4] += 50
     (found,) = compare_groups(made, LOSS)
-    (axes,) = difference_figure([found]).axes
+    (axes,) = differences_figures([found])["difference"].axes
     assert axes.get_yscale() == "asinh"
+    assert axes.get_ylabel().replace("\n", " ").endswith("asinh scale")
     ticks = [tick for tick in axes.get_yticks() if tick]
     assert min(map(abs, ticks)) < 0.1
     assert {-tick for tick in ticks} == set(ticks)

@@ -427,9 +427,11 @@ def test_what_is_absent_is_named_with_its_command():
     assert "pair.network=equivalent" in single.summary
 
 
-def test_the_order_of_the_inputs_does_not_matter():
-    inputs = [*seeds(2), *seeds(2, label="control", control=True), build_single(weights=(0,))]
-    first, second = analyze(inputs), analyze(inputs[::-1])
+def test_the_order_of_the_inputs_does_not_matter_but_for_the_sign_of_a_difference():
+    pairs, controls = seeds(2), seeds(2, label="control", control=True)
+    single = build_single(weights=(0,))
+    first = analyze([*pairs, *controls, single])
+    second = analyze([*controls[::-1], *pairs[::-1], single])
     xr.testing.assert_identical(first.dataset, second.dataset)
     assert first.summary == second.summary
     assert first.verdict == second.verdict

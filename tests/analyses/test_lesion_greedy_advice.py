@@ -12,6 +12,11 @@ import xarray as xr
 from lesioned import build_input
 from resprobe_analyses import statistics
 from resprobe_analyses.lesion import analyze
+from resprobe_analyses.lesion.effects import effects
+from resprobe_analyses.lesion.findings_greedy import greedy_json
+from resprobe_analyses.lesion.greedy import greedy
+from resprobe_analyses.lesion.networks import read_groups
+from resprobe_analyses.lesion.sentences_greedy import greedy_lines
 
 from resprobe.errors import InputError
 
@@ -73,6 +78,16 @@ def advice(result, network=0):
     return result.verdict["findings"]["greedy"][network]["advice"]
 
 
+def read(given):
+    """Without the other numbers and without figures."""
+    return greedy({given.label: given}, effects(read_groups([given])))
+
+
+def advised(given):
+    (found,) = greedy_json(read(given))["greedy"]
+    return found["advice"]
+
+
 def lines(result):
     return [line for line in result.summary.splitlines() if " within " in line and "point" in line]
 
@@ -98,15 +113,15 @@ def test_the_largest_set_within_each_loss_is_advised(one):
 
 
 def test_a_set_further_on_may_be_milder_than_one_before():
-    result = analyze([with_greedy(chose=(60, 75, 64, 90, 100, 300))])
-    assert [len(found["blocks"]) for found in advice(result)] == [2, 2, 2, 4]
+    found = advised(with_greedy(chose=(60, 75, 64, 90, 100, 300)))
+    assert [len(one["blocks"]) for one in found] == [2, 2, 2, 4]
 
 
 def test_the_test_half_says_whether_the_promise_is_kept():
     lossless = with_greedy("a", group="a", tested=(50, 50, 50, 50, 50, 400))
-    kept = advice(analyze([lossless]))
+    kept = advised(lossless)
     assert [found["promise"] for found in kept] == ["kept"] * 4
-    found = advice(analyze([with_greedy()]))
+    found = advised(with_greedy())
     bounds = [one["test_error_increase"]["interval"] for one in found]
     expected = [
         "kept" if high <= loss else "broken" if low > loss else "open"
@@ -122,26 +137,47 @@ def test_the_sentences_say_the_numbers_of_the_verdict(one):
     told = found[0.01]
     assert length.startswith("net: 2 of 12 blocks can be dropped within 1 point of accuracy (")
     assert f"({', '.join(told['blocks'])})" in length
-    assert "by +0.003 on the 1,000 images that chose them, which is optimistic" in length
+    chose = "the error rises by 0.3 points from 6.0 % on the 1,000 images that chose them"
+    assert f"{chose}, which is optimistic" in length
     low, high = told["test_error_increase"]["interval"]
-    assert f"+0.014 [+{low:.3f}, +{high:.3f}] on 1,000 others" in length
+    told = f"+1.4 [+{100 * low:.1f}, +{100 * high:.1f}] points"
+    assert f"changes by {told} on 1,000 others" in length
     assert "so whether the promise is kept there is open" in length
     assert "it saves 200 parameters (2.0 %) and 100,000 FLOPs an image (5.0 %" in length
     assert re.search(r"of the 2 whose single lesions harm least \d (is|are) among them\.$", length)
     assert "within 0.5 points the same 2 (broken)" in brief
-    assert "within 5 points 4 (test images +0.080" in brief
+    assert "within 5 points 4 (test images +8.0" in brief
     assert "10.0 % of the FLOPs" in brief
     assert "Not measured: several" in one.summary
     assert "greedy_lesion" not in one.summary
 
 
+def test_a_gain_is_no_rise_and_less_than_an_image_is_said():
+    first, _ = greedy_lines(
+        read(with_greedy(chose=(60, 40, 63, 75, 100, 300), order=(4, 2, 7, 0, 5)))
+    )
+    assert "the error rises by 0.3 points from 6.0 %" in first
+    first = greedy_lines(read(with_greedy(chose=(60, 40, 300), tested=TESTED[:3], order=(4, 2))))[0]
+    assert "the error falls by 2.0 points from 6.0 % on the" in first
+    assert "less than one" not in first
+    few = with_greedy(chose=(6, 600), tested=(5, 50), order=(4,))
+    path = "step-00000100/lesion-greedy"
+    keep = [*range(0, HALF, 100), *range(HALF, 2 * HALF, 100)]
+    few.tree[path].dataset = few.tree[path].to_dataset().isel(sample=keep)
+    first = greedy_lines(read(few))[0]
+    assert (
+        "within 1 point of accuracy, which is less than one of the 10 images that chose (10.0 "
+        "points); the first" in first
+    )
+
+
 def test_a_network_that_misses_every_block_is_told_so():
-    lines_of = lines(analyze([with_greedy(chose=(60, 120, 500), tested=TESTED[:3], order=(4, 2))]))
-    assert lines_of == [
+    missed = with_greedy(chose=(60, 120, 500), tested=TESTED[:3], order=(4, 2))
+    assert greedy_lines(read(missed)) == [
         "net: no block can be dropped within 1 point of accuracy; the first, stage2.0, raises the "
-        "error on the 1,000 images that chose it by +0.060."
+        "error on the 1,000 images that chose it by 6.0 points from 6.0 %."
     ]
-    assert advice(analyze([with_greedy(chose=(60,), tested=(50,), order=())]))[3]["blocks"] == []
+    assert advised(with_greedy(chose=(60,), tested=(50,), order=()))[3]["blocks"] == []
 
 
 def test_single_lesions_that_harm_least_are_counted(one):
@@ -204,6 +240,7 @@ def test_uninterpretable_networks_get_no_advice():
     result = analyze([replace(given, families={**given.families, "lesion": worse})])
     assert result.verdict["findings"]["greedy"] == []
     assert "greedy" not in result.figures
+    assert "nothing is said about blocks, dropped alone or several of them." in result.summary
 
 
 def test_other_blocks_or_a_missing_variable_are_refused():

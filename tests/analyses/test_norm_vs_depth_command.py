@@ -65,7 +65,10 @@ def test_depths_are_compared_unasked_and_the_loss_is_that_of_the_checkpoint(runs
 
 def test_one_depth_is_analyzed_only_when_asked_by_name(runs, tmp_path):
     result = invoke("analyze", runs[0], "--json", "-o", tmp_path / "none")
-    assert json.loads(result.stdout)["analyses"] == []
+    document = json.loads(result.stdout)
+    assert document["analyses"] == []
+    told = f"norm-vs-depth, asked by name: run `resprobe analyze norm-vs-depth {runs[0]}`."
+    assert document["not_measured"][-1] == told
     lone = runs[0] / "collected" / "step-00000001" / "norms.h5"
     lone = Path(shutil.copy(lone, tmp_path / "net.h5"))
     result = invoke("analyze", "norm-vs-depth", lone)

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from depth_networks import build_network
 from resprobe_analyses.norm_vs_depth import ANALYSIS, analyze
+from resprobe_analyses.norm_vs_depth.differences import differences
+from resprobe_analyses.norm_vs_depth.networks import read_networks
 
 
 def at_step(step, seed=0, norm=1.0, depth=6):
@@ -58,12 +60,11 @@ def test_the_summary_says_the_difference_once(two_steps):
 
 
 def test_two_step_sizes_of_one_depth_are_compared_and_two_depths_are_not():
-    result = analyze([build_network(6, norm=3.0), build_network(6, norm=1.0, h=0.5)])
-    assert result.dataset["branch_norm_difference"].values[0] == pytest.approx(3)
-    deep = analyze([build_network(6), build_network(9)])
-    assert "difference" not in deep.figures
-    assert "contrast" not in deep.dataset.dims
-    assert deep.verdict["findings"]["differences"] == []
+    sizes = [build_network(6, norm=3.0), build_network(6, norm=1.0, h=0.5)]
+    norm, _ = differences(read_networks(sizes))
+    assert norm.quantity.name == "branch_norm"
+    assert norm.change.value == pytest.approx(np.full(6, 3.0))
+    assert differences(read_networks([build_network(6), build_network(9)])) == ()
 
 
 def test_it_runs_unasked_on_two_groups_of_residual_networks():

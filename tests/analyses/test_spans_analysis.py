@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import xarray as xr
 from resprobe_analyses import ENTRIES, statistics
+from resprobe_analyses.reading import every_second
 from resprobe_analyses.spans import ANALYSIS, analyze
 from resprobe_analyses.spans.effects import ALL, ANGLE, TOLERANCE, WITHIN, effect
-from resprobe_analyses.spans.networks import halves, read_groups
+from resprobe_analyses.spans.networks import read_groups
 from spanned_lesions import build_spans, realistic
 
 
@@ -54,7 +55,7 @@ def test_numbers_are_those_of_the_recorded_pairs():
 def naive_choice(made, length, allowed):
     """Choose on one half and measure on the other, one span after the other."""
     data = made.families["lesion-span"]
-    choosing = halves(data["label"].values)
+    choosing = every_second(data["label"].values)
     whole = data["correct"].values == 0
     best = None
     for first in range(data.sizes["block"] - length + 1):

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 from resprobe_analyses import statistics
 from resprobe_analyses.spans import analyze
-from spanned_lesions import build_spans
+from spanned_lesions import build_spans, without_figures
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_influence_is_compared_where_blocks_keep_their_shape(result):
 
 def test_each_group_keeps_its_spans_and_each_network_its_numbers(inputs, result):
     for place, given in enumerate(inputs):
-        alone = analyze([given])
+        alone = without_figures([given])
         data = result.dataset.isel(group=place, network=place)
         assert list(data["choice"].values) == list(alone.dataset["choice"].values)
         for name in ("chosen_block", "measured_on", "mean_error_increase"):
@@ -80,12 +80,12 @@ def test_the_differences_come_first_and_are_said_once(inputs, result):
         groups = {name: node.to_dataset() for name, node in given.tree.children.items()}
         tree = xr.DataTree.from_dict({**groups, "lesion": xr.Dataset({"x": 1})})
         lesioned.append(replace(given, tree=tree))
-    assert analyze(lesioned).summary.splitlines() == lines[1:]
+    assert without_figures(lesioned).summary.splitlines() == lines[1:]
 
 
 def test_a_group_that_can_not_be_interpreted_is_left_out_of_the_lesions_alone(inputs, tmp_path):
     bad = build_spans("bad", group="bad", stages=(3, 3), base_error=0.8, influence=[0.1] * 6)
-    result = analyze([inputs[0], bad])
+    result = without_figures([inputs[0], bad])
     assert "bad is uninterpretable" in result.summary
     assert [one["quantity"] for one in result.verdict["findings"]["differences"]] == [
         "block_influence"
@@ -106,7 +106,7 @@ def test_angles_of_single_blocks_are_compared_image_by_image(inputs):
         groups = {name: node.to_dataset() for name, node in given.tree.children.items()}
         return replace(given, tree=xr.DataTree.from_dict({**groups, "angular-distance": added}))
 
-    result = analyze([turned(inputs[0], 0.3), turned(inputs[1], 0.2)])
+    result = without_figures([turned(inputs[0], 0.3), turned(inputs[1], 0.2)])
     found = result.dataset["block_angular_distance_difference"].values
     assert found == pytest.approx(np.full((1, 6), 0.1))
     assert "angular distance of a block differs" not in result.summary  # the influence says it

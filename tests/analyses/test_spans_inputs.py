@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from resprobe_analyses.reading import every_second
 from resprobe_analyses.spans import analyze
 from resprobe_analyses.spans.networks import (
-    halves,
     read_groups,
     with_transition,
     within_network,
@@ -24,7 +24,7 @@ from resprobe.errors import InputError
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=60))
 def test_halves_are_of_one_size_and_share_every_class(labels):
     classes = np.array(labels, dtype=np.int64)
-    chosen = halves(classes)
+    chosen = every_second(classes)
     assert 0 <= chosen.sum() - (~chosen).sum() <= 1
     for label in np.unique(classes):
         inside = classes == label
@@ -32,7 +32,7 @@ def test_halves_are_of_one_size_and_share_every_class(labels):
 
 
 def test_halves_are_the_same_every_time_and_alternate_within_a_class():
-    assert halves(np.array([7, 7, 7, 7, 1, 1, 1])).tolist() == [
+    assert every_second(np.array([7, 7, 7, 7, 1, 1, 1])).tolist() == [
         *(False, True, False, True),
         *(True, False, True),
     ]

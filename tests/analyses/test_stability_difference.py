@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.text import Text
-from resprobe_analyses.stability import analyze
+from resprobe_analyses.difference import differences_figures
 from resprobe_analyses.stability.differences import differences
 from resprobe_analyses.stability.networks import read_groups
+from resprobe_analyses.stability.sentences_groups import contrast_lines
+from resprobe_analyses.stability.stages import compare
 from scipy import stats
 from stability_data import build, changed, log_norm, without_figures
 
@@ -33,7 +37,9 @@ def pair():
 
 @pytest.fixture(scope="module")
 def found(pair):
-    return analyze([made.input for made in pair])
+    inputs = [made.input for made in pair]
+    drawn = differences_figures(differences(read_groups(inputs)))
+    return replace(without_figures(inputs), figures=drawn)
 
 
 def numbers(made, of, block):
@@ -106,7 +112,7 @@ def test_the_sentences_name_blocks_and_do_not_repeat_the_means_of_stages(found):
     named = [one["quantity"] for one in found.verdict["findings"]["differences"]]
     assert named == ["jacobian_log_norm", "jacobian_spectral_norm", "jacobian_spectral_abscissa"]
     written = [text.get_text() for text in found.figures["difference"].findobj(Text)]
-    assert "net step 20 − net step 9" in written
+    assert "net step 20 against net step 9" in written
     assert len(found.figures["difference"].axes) == len(told)
 
 
@@ -127,13 +133,28 @@ def test_a_plain_network_and_other_blocks_have_no_difference(pair, other):
     assert "compared_groups" not in made.dataset.dims
 
 
-def test_the_first_group_is_compared_with_each_of_its_architecture(pair):
+def test_every_two_groups_of_one_architecture_are_compared(pair):
     inputs = [made.input for made in pair]
     inputs.insert(1, build("deep", group="deep", **{**SMALL, "stages": (3, 2)}).input)
     inputs.append(build("h", group="h", gain=0.1, **SMALL).input)
-    found = differences(read_groups(inputs))
-    labels = list(dict.fromkeys(one.label for one in found))
-    assert labels == ["net step 20 − net step 9", "net step 20 − h"]
+    groups = read_groups(inputs)
+    found = differences(groups)
+    pairs = list(dict.fromkeys((one.first, one.second) for one in found))
+    later, early, deep, h = "net step 20", "net step 9", "deep", "h"
+    assert pairs == [(later, early), (later, h), (early, h)]
+    by_stage = compare(groups)
+    pairs = list(dict.fromkeys((one.group, one.base) for one in by_stage))
+    assert pairs == [
+        (later, deep),
+        (later, early),
+        (later, h),
+        (deep, early),
+        (deep, h),
+        (early, h),
+    ]
+    lines = contrast_lines(by_stage, found)
+    assert len(lines) == 3 * 4 + 1 + 3 * 3
+    assert lines[12] == "3 further comparisons of two groups by stage are in verdict.json."
 
 
 def test_a_factor_that_is_one_number_on_every_image_is_told_as_it_is():

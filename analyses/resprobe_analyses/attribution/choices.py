@@ -16,7 +16,7 @@ import numpy.typing as npt
 from resprobe_analyses.attribution.networks import Network
 from resprobe_analyses.attribution.rankings import lesion_effects
 from resprobe_analyses.attribution.standing import ERROR, LOSS
-from resprobe_analyses.spans.networks import halves
+from resprobe_analyses.reading import every_second
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -72,7 +72,7 @@ def _choice(network: Network, kept: Integers, share: float) -> Choice:
         one.predictor.name: kept[np.argsort(one.mean[kept], kind="stable")[:count]]
         for one in network.predictors
     }
-    first = halves(network.lesion.classes)
+    first = every_second(network.lesion.classes)
     best = np.empty(change.shape[0])
     for half in (first, ~first):
         if half.any() and not half.all():

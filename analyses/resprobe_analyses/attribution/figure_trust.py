@@ -54,7 +54,7 @@ def trust_figure(groups: Sequence[GroupEffect], symbols: Symbols) -> Figure:
         named = ", ".join(group.group.label for group in drawn)
         text = (
             f"Which predictor ranks blocks as lesions do: {named}{more}; "
-            f"{wording.counted_images(images)}"
+            f"lesions on {wording.counted_images(images)}"
         )
         figure.suptitle(textwrap.fill(text, int(width * 11)))
         style.legend_below(figure, _handles(drawn), _intervals(drawn))
@@ -129,12 +129,14 @@ def _handles(groups: Sequence[GroupEffect]) -> list[Line2D | Patch]:
     faces = {_face(one, place) for one in standings for place in one.ordered}
     marks = {
         MARK: "told from a random ranking (Holm)",
-        "white": "not told from it",
+        "white": "not told from a random ranking",
         UNTESTED: "no test below five seeds",
     }
+    # a mean over networks lies in a narrower range
+    of_one = " of one network" if any(one.networks > 1 for one in standings) else ""
     return [
         *(_mark(face, label) for face, label in marks.items() if face in faces),
-        Patch(color=BAND, label="95 % of random rankings"),
+        Patch(color=BAND, label=f"95 % of random rankings{of_one}"),
         Line2D([], [], color=CEILING, linestyle="--", label="a right predictor without noise"),
         Line2D([], [], color=CHOSEN, linestyle="-.", label="lesion's own choice, other images"),
         Line2D([], [], color="0.35", linestyle=":", label="any block"),

@@ -73,7 +73,8 @@ _ROWS = (
         "rank_correlation_difference_p_holm",
         _PAIR,
         lambda one: one.difference_p_holm,
-        "that both correlate alike, adjusted over all pairs (Holm)",
+        "that both correlate alike, over images for these blocks, of a group over seeds; adjusted "
+        "over all pairs (Holm)",
     ),
     _Row(
         "lesion_reliability",

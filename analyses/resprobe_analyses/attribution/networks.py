@@ -18,12 +18,15 @@ from resprobe_analyses.reading import (
     Integers,
     Layout,
     check_variables,
+    collected_beside,
     shared_images,
     unique,
 )
 
 if TYPE_CHECKING:
     from resprobe.result import Input
+
+TOGETHER = ("lesion-greedy", "lesion-multi")  # which the analysis of lesions reads
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,14 @@ class Network:
         images: the sample of each row of the lesions, ascending, shape (image,).
         predictors: that were collected.
         kinds: of the branches, shape (block,); None where they are not told apart.
+        together: whether lesions of several blocks at once were collected beside.
     """
 
     lesion: lesioned.Network
     images: Integers
     predictors: tuple[Measured, ...]
     kinds: Integers | None
+    together: bool
 
     @property
     def label(self) -> str:
@@ -103,4 +108,5 @@ def read_groups(inputs: Sequence[Input]) -> tuple[Group, ...]:
 
 def _network(given: Input, lesion: lesioned.Network, images: Integers) -> Network:
     kinds = read_kinds(given, lesion.names, lesion.layout.stage, lesion.layout.within)
-    return Network(lesion, images, read_predictors(given, lesion.names), kinds)
+    together = any(collected_beside(given, family) is not None for family in TOGETHER)
+    return Network(lesion, images, read_predictors(given, lesion.names), kinds, together)

@@ -9,6 +9,7 @@ import numpy as np
 
 from resprobe_analyses import wording
 from resprobe_analyses.attribution.effects import GroupEffect, predictors_of
+from resprobe_analyses.attribution.networks import Network
 from resprobe_analyses.attribution.sentences_costs import absent_line, choice_lines, pass_lines
 from resprobe_analyses.attribution.standing import ERROR, KIND, LOSS, STAGE, Standing
 from resprobe_analyses.difference import Difference, difference_lines
@@ -16,6 +17,7 @@ from resprobe_analyses.statistics import MINIMUM_SEEDS
 
 MOST_LINES = 12
 MOST_NAMED = 3  # predictors that are told with their interval
+RELIABLE = 0.5  # agreement of the lesion with itself from which 95 % intervals hold 88 % and more
 NOISY = 0.95  # below which agreement of a predictor with itself is worth a word
 
 Labels = Mapping[str, str]
@@ -70,7 +72,7 @@ def _rankings(group: GroupEffect, labels: Labels) -> list[str]:
         f"{group.group.label}: rank correlation of predictors with the error increase by the "
         f"lesion, over {one.blocks} blocks within {_stages(one.strata)}"
     )
-    return [f"{start}: {_correlated(one, labels)}; {_scope(group, one)}."]
+    return [f"{start}: {_correlated(one, labels)}; {_scope(group, one, labels)}."]
 
 
 def _correlated(one: Standing, labels: Labels) -> str:
@@ -86,24 +88,60 @@ def _correlated(one: Standing, labels: Labels) -> str:
 
 
 def _number(one: Standing, place: int) -> str:
+    """Write a correlation with its interval; of too few blocks with that over blocks first."""
     value = wording.signed_number(float(one.value[place]))
     if not np.isfinite(one.low[place]):
         return value
-    return f"{value} {wording.span(float(one.low[place]), float(one.high[place]))}"
+    over_images = wording.span(float(one.low[place]), float(one.high[place]))
+    if one.decidable:
+        return f"{value} {over_images}"
+    blocks = one.by_blocks[place]
+    if not np.isfinite(blocks.low):
+        return f"{value} (over images {over_images})"
+    return f"{value} (over blocks {wording.span(blocks.low, blocks.high)}, images {over_images})"
 
 
-def _scope(group: GroupEffect, one: Standing) -> str:
+def _scope(group: GroupEffect, one: Standing, labels: Labels) -> str:
     if one.networks == 1:
-        images = wording.counted_images(group.used[0].network.images.size)
-        return f"intervals over {images}, this network{_over_blocks(one)}"
+        network = group.used[0].network
+        first = f", of the first {MOST_NAMED}," if one.ordered[MOST_NAMED:] else ""
+        return (
+            f"intervals{first} over {wording.counted_images(network.images.size)}"
+            f"{_on_other_images(network, one, labels)}, this network{_too_narrow(one)}"
+            f"{_over_blocks(one)}"
+        )
     if one.networks >= MINIMUM_SEEDS:
         return f"mean over {one.networks} seeds, intervals over seeds"
     return f"mean over these {one.networks} networks, no interval below {MINIMUM_SEEDS} seeds"
 
 
+def _on_other_images(network: Network, one: Standing, labels: Labels) -> str:
+    """Name those of the first predictors that were measured on fewer images, or on more."""
+    by_count: dict[int, list[str]] = {}
+    for place in one.ordered[:MOST_NAMED]:
+        measured = network.predictor(one.names[place])
+        if measured is not None and measured.images is not None:
+            by_count.setdefault(measured.images.size, []).append(labels[one.names[place]])
+    by_count.pop(network.images.size, None)
+    told = "; ".join(f"{', '.join(names)} measured on {n:,}" for n, names in by_count.items())
+    return f" ({told})" if told else ""
+
+
+def _too_narrow(one: Standing) -> str:
+    """Warn of intervals that hold what they should less often than they say."""
+    if not one.reliability < RELIABLE:
+        return ""
+    return (
+        ", and somewhat too narrow, for the lesion agrees with itself by no more than "
+        f"{wording.signed_number(one.reliability)}"
+    )
+
+
 def _over_blocks(one: Standing) -> str:
     """Tell the interval of the best predictor over blocks: what other such blocks might give."""
     best = one.by_blocks[one.ordered[0]]
+    if not one.decidable:  # then told beside each
+        return ""
     if not np.isfinite(best.low):
         return ""
     return f"; over blocks instead of images the first has {wording.span(best.low, best.high)}"

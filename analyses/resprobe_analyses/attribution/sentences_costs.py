@@ -51,12 +51,17 @@ def _choice(group: GroupEffect, cost: Cost, best: str, labels: Labels) -> str:
         else f"over {wording.counted_images(images)}, {wording.these(networks)}"
     )
     quarter = group.costs[0]
+    few = ""
+    if quarter.count > 1:
+        few = (
+            f"; of its {quarter.count} least harmful, {_hits(quarter.hits[best])} are among the "
+            f"lesion's {quarter.count} (by chance {_hits(quarter.random_hits)})"
+        )
     return (
         f"{group.group.label}: of the {cost.count} of {cost.among} blocks that {labels[best]} "
-        f"calls least harmful, whatever their stage, {_hits(cost.hits[best])} are among the "
-        f"{cost.count} that the lesion calls so (by chance {_hits(cost.random_hits)}), of its "
-        f"{quarter.count} least harmful {_hits(quarter.hits[best])} among the lesion's "
-        f"{quarter.count} (by chance {_hits(quarter.random_hits)}); the lesion of one of the "
+        f"calls least harmful, whatever their stage (the correlation is within stages), "
+        f"{_hits(cost.hits[best])} are among the {cost.count} that the lesion calls so (by chance "
+        f"{_hits(cost.random_hits)}){few}; the lesion of one of the "
         f"{cost.count} raises the error by {wording.interval(raised, images, signed=True)}, of one "
         f"that the lesion chooses on other images by "
         f"{wording.interval(cost.best, images, signed=True)}, of any one by "
@@ -89,7 +94,7 @@ def pass_lines(groups: Sequence[GroupEffect], labels: Labels) -> list[str]:
 
 
 def absent_line(groups: Sequence[GroupEffect], labels: Labels) -> str:
-    """Say what was not measured, and the command for it."""
+    """Say what was not measured, and the command for it; or who tells what is not told here."""
     nets = [member.network for group in groups for member in group.members]
     families = [{one.predictor.family for one in net.predictors} for net in nets]
     missing = {
@@ -107,6 +112,11 @@ def absent_line(groups: Sequence[GroupEffect], labels: Labels) -> str:
         asked = " ".join(f"--quantity +{quantity}" for _, quantity in missing.values())
         told = ", ".join(label for label, _ in missing.values())
         return f"Not measured: {told}{lost}; `resprobe collect RUN {asked}` adds it."
+    if all(net.together for net in nets):
+        return (
+            "Not told here: what several blocks cost together, which single lesions do not tell"
+            f"{lost}; `resprobe analyze lesion RUN` says it."
+        )
     return (
         "Not measured: what several blocks cost together, which single lesions do not tell"
         f"{lost}; `resprobe collect RUN --quantity +greedy_lesion` measures it."

@@ -111,12 +111,19 @@ class Standing:
 
     @property
     def not_told_apart(self) -> list[int]:
-        """Predictors that are not told apart from the best one, without it."""
+        """Predictors that are not told apart from the best one, without it.
+
+        Where no ranking could be told from a random one, neither can two: these are all others.
+        """
+        if not self.decidable:
+            return self.ordered[1:]
         adjusted = self.difference_p_holm
         return [one for one in self.ordered[1:] if not adjusted[self.ordered[0], one] < ALPHA]
 
     @property
     def worse(self) -> list[int]:
-        """Predictors that rank worse than the best one."""
+        """Predictors that rank worse than the best one, where any could be told from chance."""
+        if not self.decidable:
+            return []
         adjusted = self.difference_p_holm
         return [one for one in self.ordered[1:] if adjusted[self.ordered[0], one] < ALPHA]

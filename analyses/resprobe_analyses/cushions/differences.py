@@ -25,14 +25,14 @@ Floats = npt.NDArray[np.float64]
 KEPT = Compared(
     "layer_cushion",
     "the layer cushion (ID entries kept)",
-    dims="layer",
+    dim="layer",
     ratio=True,
     symbol="layer cushions, ID entries kept",
 )
 REMOVED = Compared(
     "layer_cushion_id_removed",
     "the layer cushion (ID entries removed)",
-    dims="layer",
+    dim="layer",
     ratio=True,
     symbol="layer cushions, ID entries removed",
 )

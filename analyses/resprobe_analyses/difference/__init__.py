@@ -35,7 +35,7 @@ from resprobe_analyses.difference.compared import (
     compare,
     compare_groups,
 )
-from resprobe_analyses.difference.figure import difference_figure, differences_figures
+from resprobe_analyses.difference.figure import differences_figures
 from resprobe_analyses.difference.labelled import differences_json, with_differences
 from resprobe_analyses.difference.pairing import matched, paired_values
 from resprobe_analyses.difference.sentences import difference_lines
@@ -48,7 +48,6 @@ __all__ = [
     "NetworkValues",
     "compare",
     "compare_groups",
-    "difference_figure",
     "difference_lines",
     "differences_figures",
     "differences_json",

@@ -20,6 +20,7 @@ from resprobe_analyses.reading import Flags, Integers, Layout
 Floats = npt.NDArray[np.float64]
 
 ALPHA = 1 - LEVEL
+MOST_LAYERS = 30  # that an axis has room to name
 
 
 @dataclass(frozen=True)
@@ -30,19 +31,19 @@ class Compared:
         name: of the variable, such as "branch_norm".
         label: what sentences call it, such as "‖G‖" or "the error increase by a lesion".
         units: "1" if none.
-        dims: whether an item is a block or a layer.
+        dim: whether an item is a block or a layer.
         ratio: whether logarithms are compared: the difference is then told as "times".
         binary: whether the values are changes of right and wrong on an image, in {−1, 0, 1}, or
             0 and 1. Their intervals keep a width where few images change; values of any other
             kind get Student's t interval.
         symbol: what figures call it, with mathematical text in place of signs; `label` if empty.
-        word: what an item is called where that is not `dims`: "unit" of plain networks.
+        word: what an item is called where that is not `dim`: "unit" of plain networks.
     """
 
     name: str
     label: str
     units: str = "1"
-    dims: Literal["block", "layer"] = "block"
+    dim: Literal["block", "layer"] = "block"
     ratio: bool = False
     binary: bool = False
     symbol: str = ""
@@ -51,7 +52,7 @@ class Compared:
     @property
     def item(self) -> str:
         """What one item is called."""
-        return self.word or self.dims
+        return self.word or self.dim
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,11 @@ class Items:
     def of_blocks(cls, names: Sequence[str], layout: Layout) -> Items:
         """Give blocks as items."""
         return cls(tuple(names), layout.stage, layout.transition)
+
+    @property
+    def layers_named(self) -> bool:
+        """Whether figures have the names of layers; of more they have positions, from 0."""
+        return self.stage is None and len(self.names) <= MOST_LAYERS
 
     @property
     def within(self) -> Flags:
@@ -131,8 +137,10 @@ class Difference:
         change: by item; factors for a ratio, of which 1 is no change. Bounds are NaN where there
             is no interval.
         p_holm: adjusted over the items, shape (item,); NaN where there is no test.
-        mean: the same over the items that keep their shape; None without any.
+        mean: the same over the items that keep their shape, of the images that have a number in
+            all of them; None without any.
         averaged: how many items that mean is over.
+        averaged_images: how many images, 0 for what no image is behind.
     """
 
     quantity: Compared
@@ -146,6 +154,7 @@ class Difference:
     p_holm: Floats
     mean: Estimate | None
     averaged: int
+    averaged_images: int
 
     @property
     def label(self) -> str:
@@ -201,6 +210,8 @@ def compare(first: GroupValues, second: GroupValues, quantity: Compared) -> Diff
     split = len(ours)
     paired, parts = paired_values(rows[:split], rows[split:], seeds)
     within = first.items.within & np.isfinite(paired).any(axis=(0, 1))
+    whole = int(np.isfinite(paired[:, :, within]).all(axis=(0, 2)).sum()) if within.any() else 0
+    by_image = ours[0].values.ndim == 2
     return Difference(
         quantity=quantity,
         items=first.items,
@@ -208,15 +219,16 @@ def compare(first: GroupValues, second: GroupValues, quantity: Compared) -> Diff
         second=second.label,
         seeds=seeds,
         networks=len(rows),
-        images=0 if ours[0].values.ndim == 1 else int(paired.shape[1]),
+        images=int(paired.shape[1]) if by_image else 0,
         change=_told(means_of(paired, parts, quantity.binary), quantity),
         p_holm=statistics.holm(p_values_of(paired, parts, quantity.binary)),
         mean=(
             _told(mean_of(paired[:, :, within], parts, quantity.binary), quantity)
-            if within.any()
+            if whole
             else None
         ),
         averaged=int(within.sum()),
+        averaged_images=whole if by_image else 0,
     )
 
 

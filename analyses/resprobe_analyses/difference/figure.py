@@ -7,17 +7,14 @@ import textwrap
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from resprobe_analyses import style, wording
-from resprobe_analyses.block_axis import axis_label, label_blocks
+from resprobe_analyses.block_axis import axis_label, label_blocks, name_ticks
 from resprobe_analyses.difference.compared import Difference, Items
-
-Floats = npt.NDArray[np.float64]
 
 MOST_SERIES = 3  # contrasts of one architecture that are drawn
 MOST_COLUMNS = 3  # architectures that are drawn
@@ -25,22 +22,19 @@ OUTSTANDING = 30.0  # times the median: a change beside which the others would l
 
 
 def differences_figures(differences: Sequence[Difference]) -> dict[str, Figure]:
-    """Give the figure `difference`, and nothing without differences."""
-    return {"difference": difference_figure(differences)} if differences else {}
-
-
-def difference_figure(differences: Sequence[Difference]) -> Figure:
     """Draw differences item by item.
 
     Args:
-        differences: at least one.
+        differences: any number.
 
     Returns:
-        A row of panels for each quantity and a column for each architecture, with intervals, a
-        line at no change, lines between stages and diamonds at transitions. Filled marks are
-        items that differ after Holm at 5 %. At most three contrasts of three architectures are
-        drawn; the title says of how many.
+        Nothing without differences, else the figure `difference`: a row of panels for each quantity
+        and a column for each architecture, with intervals, a line at no change, lines between
+        stages and diamonds at transitions. Filled marks are items that differ after Holm at 5 %.
+        At most three contrasts of three architectures are drawn; the title says of how many.
     """
+    if not differences:
+        return {}
     quantities = list(dict.fromkeys(one.quantity for one in differences))
     columns = _by_items(differences)
     drawn = columns[:MOST_COLUMNS]
@@ -59,22 +53,19 @@ def difference_figure(differences: Sequence[Difference]) -> Figure:
                     axes.set_axis_off()
                     continue
                 _panel(axes, chosen, looks)
-                label_blocks(
-                    axes,
-                    chosen[0].items.names,
-                    _stage(chosen[0].items),
-                    named=row == 0 and chosen[0].items.stage is not None,
-                    width=(width - 1.2) / len(drawn),
-                )
-                if row < len(quantities) - 1 and all(q.dims == quantity.dims for q in quantities):
+                _label_items(axes, chosen[0].items, row, (width - 1.2) / len(drawn))
+                if row < len(quantities) - 1 and all(q.dim == quantity.dim for q in quantities):
                     axes.tick_params(labelbottom=False)
                 else:
-                    axes.set_xlabel(axis_label(len(chosen[0].items.names), quantity.item))
-                if place == 0:
-                    axes.set_ylabel(_meaning(chosen[0]))
+                    named = chosen[0].items.layers_named
+                    count = 0 if named else len(chosen[0].items.names)
+                    axes.set_xlabel(axis_label(count, quantity.item))
+                scale = ["asinh scale"] if axes.get_yscale() == "asinh" else []
+                told = [_meaning(chosen[0])] if place == 0 else []
+                axes.set_ylabel(_wrapped(", ".join([*told, *scale])))
         _legend(figure, [one for column in drawn for one in column], looks)
         figure.suptitle(_title(differences, len(looks), width))
-    return figure
+    return {"difference": figure}
 
 
 def _by_items(differences: Sequence[Difference]) -> list[list[Difference]]:
@@ -93,14 +84,21 @@ def _by_items(differences: Sequence[Difference]) -> list[list[Difference]]:
 
 def _together(column: Sequence[Difference], one: Difference) -> bool:
     """Tell whether a difference belongs to a column: by its items, or by its contrast."""
-    alike = [other for other in column if other.quantity.dims == one.quantity.dims]
+    alike = [other for other in column if other.quantity.dim == one.quantity.dim]
     if alike:
         return alike[0].items.same_as(one.items)
     return any(other.label == one.label for other in column)
 
 
-def _stage(items: Items) -> npt.NDArray[np.int64]:
-    return np.zeros(len(items.names), np.int64) if items.stage is None else items.stage
+def _label_items(axes: Axes, items: Items, row: int, width: float) -> None:
+    names = items.names
+    if items.layers_named:
+        axes.set_xlim(-0.6, len(names) - 0.4)
+        name_ticks(axes, range(len(names)), names)
+        axes.tick_params(axis="x", labelsize=6.5)
+        return
+    stage = np.zeros(len(names), np.int64) if items.stage is None else items.stage
+    label_blocks(axes, names, stage, named=row == 0 and items.stage is not None, width=width)
 
 
 def _panel(axes: Axes, chosen: Sequence[Difference], looks: dict[str, style.Look]) -> None:
@@ -124,7 +122,7 @@ def _series(axes: Axes, one: Difference, look: style.Look, shift: float) -> None
             linewidth=0.8,
         )
     axes.vlines(place, one.change.low, one.change.high, color=look.colour, linewidth=1.1)
-    changed = one.p_holm < 0.05
+    changed = np.isin(np.arange(len(one.items.names)), one.changed)
     for within, marker, size in (
         (one.items.within, look.marker, 22),
         (~one.items.within, style.TRANSITION_MARKER, 34),
@@ -166,13 +164,17 @@ def _meaning(one: Difference) -> str:
     quantity = one.quantity
     symbol = quantity.symbol or quantity.label
     units = "" if quantity.ratio or quantity.units == "1" else f" ({quantity.units})"
-    told = f"{symbol}, first by second" if quantity.ratio else f"difference of {symbol}{units}"
+    return f"{symbol}, first / second" if quantity.ratio else f"difference of {symbol}{units}"
+
+
+def _wrapped(told: str) -> str:
     # a line must not break within mathematical text
     whole = re.sub(r"\$[^$]*\$", lambda found: found[0].replace(" ", "\0"), told)
     return textwrap.fill(whole, 34).replace("\0", " ")
 
 
 def _legend(figure: Figure, drawn: Sequence[Difference], looks: dict[str, style.Look]) -> None:
+    told = {one.label: _named(one, drawn) for one in drawn}
     handles = [
         Line2D(
             [],
@@ -181,7 +183,7 @@ def _legend(figure: Figure, drawn: Sequence[Difference], looks: dict[str, style.
             linestyle=look.line,
             marker=look.marker,
             markersize=5,
-            label=label,
+            label=told[label],
         )
         for label, look in looks.items()
     ]
@@ -207,13 +209,20 @@ def _legend(figure: Figure, drawn: Sequence[Difference], looks: dict[str, style.
     style.legend_below(figure, handles, bars)
 
 
+def _named(one: Difference, drawn: Sequence[Difference]) -> str:
+    """Name a contrast by what its panels show: a difference, a ratio, or both."""
+    kinds = {other.quantity.ratio for other in drawn}
+    sign = "against" if len(kinds) > 1 else "/" if True in kinds else "−"
+    return f"{one.first} {sign} {one.second}"
+
+
 def _title(differences: Sequence[Difference], drawn: int, width: float) -> str:
     first = differences[0]
     labels = dict.fromkeys(one.label for one in differences)
     items = " and ".join(dict.fromkeys(one.quantity.item for one in differences))
     told = f"Difference by {items}"
     if len(labels) == 1:
-        told += f": {first.label}"
+        told += f": {_named(first, differences)}"
     elif drawn < len(labels):
         told += f" ({drawn} of {len(labels)} comparisons; the others are in dataset.nc)"
     counts = dict.fromkeys(one.images for one in differences if one.images)

@@ -40,7 +40,7 @@ def with_differences(data: xr.Dataset, differences: Sequence[Difference]) -> xr.
         chosen = [one for one in differences if one.quantity == quantity]
         deepest_first = sorted(chosen, key=lambda one: -len(one.items.names))
         names = list(dict.fromkeys(name for one in deepest_first for name in one.items.names))
-        whole = _extended(whole, quantity.dims, names)
+        whole = _extended(whole, quantity.dim, names)
         found |= _variables(whole, quantity, chosen)
     return whole.assign(found)
 
@@ -67,7 +67,7 @@ def _extended(data: xr.Dataset, dim: str, names: Sequence[str]) -> xr.Dataset:
 
 def _variables(data: xr.Dataset, quantity: Compared, chosen: Sequence[Difference]) -> Variables:
     rows = {str(name): place for place, name in enumerate(data["contrast"].values)}
-    columns = {str(name): place for place, name in enumerate(data[quantity.dims].values)}
+    columns = {str(name): place for place, name in enumerate(data[quantity.dim].values)}
     tables = np.full((4, len(rows), len(columns)), np.nan)
     means = np.full((3, len(rows)), np.nan)
     for one in chosen:
@@ -79,7 +79,7 @@ def _variables(data: xr.Dataset, quantity: Compared, chosen: Sequence[Difference
     how = "first group by second" if quantity.ratio else "first group minus second"
     meaning = f"{quantity.name}, {how}"
     units = "1" if quantity.ratio else quantity.units
-    dims, name = ("contrast", quantity.dims), f"{quantity.name}_difference"
+    dims, name = ("contrast", quantity.dim), f"{quantity.name}_difference"
     bounds = ("", "_low", "_high")
     said = (
         meaning,
@@ -90,9 +90,9 @@ def _variables(data: xr.Dataset, quantity: Compared, chosen: Sequence[Difference
     for bound, table, mean, text in zip(bounds, tables, means, said, strict=False):
         told = {"units": units, "long_name": text}
         found[f"{name}{bound}"] = (dims, table, told)
-        over = {"units": units, "long_name": f"{text}, mean over {quantity.dims}s of one shape"}
+        over = {"units": units, "long_name": f"{text}, mean over {quantity.dim}s of one shape"}
         found[f"{name}_mean{bound}"] = (("contrast",), mean, over)
-    test = {"units": "1", "long_name": f"test of {meaning}, adjusted over {quantity.dims}s (Holm)"}
+    test = {"units": "1", "long_name": f"test of {meaning}, adjusted over {quantity.dim}s (Holm)"}
     found[f"{name}_p_holm"] = (dims, tables[3], test)
     return found
 
@@ -113,11 +113,12 @@ def _json(one: Difference) -> dict[str, Any]:
         "networks": one.networks,
         "images": one.images,
         "mean": estimate_json(one.mean),
+        "images_of_mean": one.averaged_images,
         "over": change.over,
-        f"changed_{one.quantity.dims}s": [names[item] for item in one.changed],
-        f"{one.quantity.dims}s": [
+        f"changed_{one.quantity.dim}s": [names[item] for item in one.changed],
+        f"{one.quantity.dim}s": [
             {
-                one.quantity.dims: name,
+                one.quantity.dim: name,
                 "difference": number_json(change.value[item]),
                 "interval": [number_json(change.low[item]), number_json(change.high[item])],
                 "p_holm": number_json(one.p_holm[item]),

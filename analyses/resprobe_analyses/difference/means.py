@@ -33,21 +33,19 @@ def means_of(paired: Floats, parts: int, binary: bool) -> Estimate:
 
 
 def mean_of(paired: Floats, parts: int, binary: bool) -> Estimate:
-    """Give the mean difference over items, each image's mean over those that it has.
+    """Give the mean difference over items, of the images that have a number in all of them.
+
+    Images that lack an item are left out: their means would be over other items.
 
     Args:
-        paired: shape (pair, image, item), a finite number in each item.
+        paired: shape (pair, image, item), NaN where there is none.
         parts: as of `means_of`.
         binary: as of `means_of`.
 
     Returns:
         A scalar.
     """
-    known = np.isfinite(paired)
-    count = known.sum(axis=2)
-    means = np.full(count.shape, np.nan)
-    np.divide(np.where(known, paired, 0.0).sum(axis=2), count, out=means, where=count > 0)
-    return _mean(_known(means), parts * paired.shape[2], binary)
+    return _mean(_known(paired.mean(axis=2)), parts * paired.shape[2], binary)
 
 
 def p_values_of(paired: Floats, parts: int, binary: bool) -> Floats:

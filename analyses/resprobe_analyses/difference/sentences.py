@@ -50,6 +50,9 @@ def _mean(one: Difference) -> str:
     words = _items_word(one, one.averaged)
     kind = "within-stage " if one.items.transition is not None else ""
     where = f"on average over {one.averaged} {kind}{words}"
+    if one.averaged_images < one.images:
+        images = wording.counted_images(one.averaged_images)
+        where += f", of {images} with a value in all of them"
     number = interval(one, one.mean)
     if one.quantity.ratio:
         seen = "" if _leaves_out(one) or not np.isfinite(one.mean.low) else "no difference seen: "
@@ -101,6 +104,8 @@ def _items(one: Difference) -> str:
 
 def _named(one: Difference, item: int) -> str:
     mark = ""
+    if one.items.stage is None and not one.items.layers_named:
+        mark = f" (position {item})"
     if one.items.transition is not None and one.items.transition[item]:
         mark = " (transition)"
     how = (

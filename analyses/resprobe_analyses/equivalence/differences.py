@@ -28,14 +28,14 @@ Floats = npt.NDArray[np.float64]
 MASS = Compared(
     "weight_mass",
     "the mass Σ|w| of a layer's weights",
-    dims="layer",
+    dim="layer",
     ratio=True,
     symbol=r"masses $\sum |w|$ of weights",
 )
 ID_ENTRIES = Compared(
     "id_entry_mean",
     "the mean of a layer's ID entries",
-    dims="layer",
+    dim="layer",
     symbol="means of ID entries",
 )
 _OF: tuple[tuple[Compared, Callable[[State], Floats]], ...] = (
@@ -52,15 +52,14 @@ def differences(groups: Sequence[Group]) -> tuple[Difference, ...]:
             their own weights are those of the pairs that they stand beside.
 
     Returns:
-        The mass of the weights as a factor and the mean of the ID entries; the later weights
-        against the earlier, and in the order of the groups where both are of one step. Nothing of
-        a residual beside a plain network, where layers have other names or sizes, or of groups
-        without weights.
+        The mass of the weights as a factor and the mean of the ID entries; the group whose inputs
+        were given first against the other. Nothing of a residual beside a plain network, where
+        layers have other names or sizes, or of groups without weights.
     """
     told = [group for group in groups if not group.control] or groups
-    known = [group for group in told if _last(group)]
+    known = sorted((group for group in told if _last(group)), key=lambda one: one.place)
     found = []
-    for one, other in itertools.combinations(sorted(known, key=_step, reverse=True), 2):
+    for one, other in itertools.combinations(known, 2):
         if _one_architecture(one, other):
             found += [
                 compare(_values(one, of), _values(other, of), quantity) for quantity, of in _OF
@@ -71,10 +70,6 @@ def differences(groups: Sequence[Group]) -> tuple[Difference, ...]:
 def _last(group: Group) -> list[tuple[int | None, State]]:
     """Give the seed and the last weights of each network that has any."""
     return [(net.seed, net.own.states[-1]) for net in group.networks if net.own.states]
-
-
-def _step(group: Group) -> int:
-    return max(state.step for _, state in _last(group))
 
 
 def _one_architecture(one: Group, other: Group) -> bool:

@@ -87,10 +87,17 @@ class Network:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one resolved recipe, trained with different seeds."""
+    """Runs of one resolved recipe, trained with different seeds.
+
+    Attributes:
+        label: short and unique.
+        networks: at least one.
+        place: of the group where groups stand in the order in which inputs were given.
+    """
 
     label: str
     networks: tuple[Network, ...]
+    place: int
 
     def states(self, when: str, *, partner: bool = False) -> list[State]:
         """Give the weights of the networks at "start", step 0, or at the "end", the last later.
@@ -125,20 +132,23 @@ def read_groups(inputs: Sequence[Input]) -> tuple[Group, ...]:
     """
     if not inputs:
         raise InputError("the analysis equivalence needs at least one input; none was given.")
-    # so that nothing depends on the order in which inputs are given
+    # so that no number but the sign of a difference depends on the order of the inputs
     given = sorted(
         inputs, key=lambda one: (one.label, one.group, -1 if one.seed is None else one.seed)
     )
     labels = unique([one.label for one in given])
     networks = [_read(one, label) for one, label in zip(given, labels, strict=True)]
     _check_bins(networks)
+    places = {name: place for place, name in enumerate(dict.fromkeys(g.group for g in inputs))}
     groups = []
     for name in dict.fromkeys(one.group for one in given):
         own = [net for one, net in zip(given, networks, strict=True) if one.group == name]
         check_seeds(own)
-        groups.append((group_label([net.label for net in own]), tuple(own)))
-    titles = unique([label for label, _ in groups])
-    return tuple(Group(title, own) for title, (_, own) in zip(titles, groups, strict=True))
+        groups.append((group_label([net.label for net in own]), tuple(own), places[name]))
+    titles = unique([label for label, _, _ in groups])
+    return tuple(
+        Group(title, own, place) for title, (_, own, place) in zip(titles, groups, strict=True)
+    )
 
 
 def _read(given: Input, label: str) -> Network:

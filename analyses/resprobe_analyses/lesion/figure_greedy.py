@@ -64,7 +64,8 @@ def _panel(axes: Axes, one: Greedy) -> None:
             color=look.colour,
             linestyle=look.line,
             marker=look.marker,
-            markersize=4.5,
+            markersize=_size(look),
+            markerfacecolor=_face(look),
             linewidth=1.3,
             zorder=3,
         )
@@ -93,6 +94,15 @@ def _panel(axes: Axes, one: Greedy) -> None:
     name_ticks(axes, range(last + 1), ["none", *one.names[:last]])
 
 
+def _size(look: style.Look) -> float:
+    return 7.0 if look is _VALIDATION else 4.5
+
+
+def _face(look: style.Look) -> str:
+    """Give the inside of a mark; around that of the test images it is open."""
+    return "none" if look is _VALIDATION else look.colour
+
+
 def _last(one: Greedy) -> int:
     """Give the first set beyond the largest allowed loss on both halves, or the last one."""
     increase = np.minimum(one.validation_increase, one.test_increase.value)
@@ -108,7 +118,8 @@ def _handles() -> list[Line2D]:
             color=look.colour,
             linestyle=look.line,
             marker=look.marker,
-            markersize=4.5,
+            markersize=_size(look),
+            markerfacecolor=_face(look),
             label=label,
         )
         for look, label in (
@@ -125,7 +136,7 @@ def _handles() -> list[Line2D]:
             marker="o",
             markersize=8,
             markerfacecolor="none",
-            label="largest set within a loss",
+            label="largest set within an allowed loss",
         )
     )
     lines.append(Line2D([], [], color="0.45", linewidth=0.9, linestyle=_DOTS, label="allowed loss"))
@@ -138,4 +149,6 @@ def _title(found: Sequence[Greedy], drawn: Sequence[Greedy], width: float) -> st
     counts = dict.fromkeys((one.validation_images, one.test_images) for one in drawn)
     told = " / ".join(f"{ours:,} + {others:,}" for ours, others in counts)
     text = f"Blocks dropped one after the other: {named}{more}; {told} images"
+    if any(_last(one) < one.order.size for one in drawn):
+        text += f"; up to the first set beyond {100 * max(ALLOWED_LOSSES):g} points"
     return textwrap.fill(text, int(width * 11))

@@ -68,7 +68,7 @@ def _uninterpretable(group: GroupEffect) -> list[str]:
         f"{m.network.label} is uninterpretable: its test error "
         f"{words.interval(group, m.test_error)} over {words.images(group)} is worse than half of "
         f"chance ({m.chance_error:.3f} / 2); nothing is said about "
-        f"{words.unit(group, 2)}."
+        f"{words.unit(group, 2)}, dropped alone or several of them."
         for m in group.members
         if not m.interpretable
     ]

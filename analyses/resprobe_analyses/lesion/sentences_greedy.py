@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from resprobe_analyses import wording
+from resprobe_analyses.estimates import Estimate
 from resprobe_analyses.lesion.greedy import (
     ALLOWED_LOSSES,
     BROKEN,
@@ -57,20 +58,22 @@ def _at_length(one: Greedy, advice: Advice) -> str:
         if one.order.size:
             first = (
                 f"; the first, {one.names[0]}, raises the error on the "
-                f"{one.validation_images:,} images that chose it by {_validation(one, 1)}"
+                f"{one.validation_images:,} images that chose it by "
+                f"{_size(one, 1)} points from {_from(one)}"
             )
         return (
             f"{one.label}: no block can be dropped within {_points(advice.allowed)} of accuracy"
-            f"{first}."
+            f"{_coarse(one, advice)}{first}."
         )
     blocks = len(one.network.network.names)
     kind = "unit" if one.network.network.plain else "block"
     words = f"{kind}s" if blocks > 1 else kind
     return (
         f"{one.label}: {advice.drops} of {blocks} {words} can be dropped within "
-        f"{_points(advice.allowed)} of accuracy ({_named(one.names[: advice.drops])}): the error "
-        f"rises by {_validation(one, advice.drops)} on the {one.validation_images:,} images that "
-        f"chose {'it' if advice.drops == 1 else 'them'}, which is optimistic, and by "
+        f"{_points(advice.allowed)} of accuracy ({_named(one.names[: advice.drops])})"
+        f"{_coarse(one, advice)}: the error {_moves(one, advice.drops)} {_from(one)} on the "
+        f"{one.validation_images:,} images that chose "
+        f"{'it' if advice.drops == 1 else 'them'}, which is optimistic, and changes by "
         f"{_tested(one, advice)} on {one.test_images:,} others, {_PROMISES[advice.promise]}; it "
         f"saves {_saved(one, advice)}; {_least_harmful(advice)}."
     )
@@ -114,13 +117,41 @@ def _recurring(found: Sequence[Greedy], group: str) -> list[str]:
     ]
 
 
-def _validation(one: Greedy, drops: int) -> str:
-    decimals = 3 if one.validation_images < 2000 else 4
-    return wording.signed_number(float(one.validation_increase[drops]), decimals)
+def _coarse(one: Greedy, advice: Advice) -> str:
+    """Say where the allowed loss is less than a single image."""
+    if advice.allowed * one.validation_images >= 1:
+        return ""
+    images = one.validation_images
+    return f", which is less than one of the {images} images that chose ({100 / images:.1f} points)"
+
+
+def _moves(one: Greedy, drops: int) -> str:
+    """Say which way the error goes on the images that chose, up to where it started."""
+    increase = one.validation_increase[drops]
+    if not increase:
+        return "stays at"
+    return f"{'rises' if increase > 0 else 'falls'} by {_size(one, drops)} points from"
+
+
+def _size(one: Greedy, drops: int) -> str:
+    decimals = _decimals(one.validation_images)
+    return f"{100 * abs(float(one.validation_increase[drops])):.{decimals}f}"
+
+
+def _from(one: Greedy) -> str:
+    return f"{100 * float(one.validation_error[0]):.{_decimals(one.validation_images)}f} %"
 
 
 def _tested(one: Greedy, advice: Advice) -> str:
-    return wording.interval(advice.test_increase, one.test_images, signed=True)
+    found, images = advice.test_increase, one.test_images
+    value, low, high = (100 * bound for bound in (found.value, found.low, found.high))
+    points = Estimate(value, low, high, found.over, found.networks)
+    decimals = _decimals(images)
+    return f"{wording.interval(points, images, signed=True, decimals=decimals)} points"
+
+
+def _decimals(images: int) -> int:
+    return 1 if images < 2000 else 2
 
 
 def _saved(one: Greedy, advice: Advice) -> str:

@@ -61,7 +61,7 @@ def _change(norm: str, level: float) -> Compared:
         "weight_noise_output_change" + ("" if norm == NORMS[0] else "_id_removed"),
         f"the change of the logits by noise of {percent(level)} of a layer's ‖W‖_F (ID entries "
         f"{norm})",
-        dims="layer",
+        dim="layer",
         ratio=True,
         symbol=f"changes of the logits, noise of {_unbroken(level)}, ID entries {norm}",
     )
@@ -71,7 +71,7 @@ def _error(level: float) -> Compared:
     return Compared(
         "weight_noise_error",
         f"the error added by noise of {percent(level)} of a layer's ‖W‖_F (ID entries kept)",
-        dims="layer",
+        dim="layer",
         binary=True,  # of a mean over trials, which makes its intervals wider than need be
         symbol=f"error added, noise of {_unbroken(level)}",
     )

@@ -69,17 +69,23 @@ class Curve:
 
 def curves_of(networks: Sequence[Network]) -> tuple[Curve, ...]:
     """Give one curve for each step size, depth and moment: large steps first, then shallow ones."""
-    return tuple(_curve(state, members) for state, members in kinds_of(networks))
+    kinds = sorted(kinds_of(networks), key=lambda kind: _size_and_depth(kind[1][0]))
+    return tuple(_curve(state, members) for state, members in kinds)
 
 
 def kinds_of(networks: Sequence[Network]) -> list[tuple[str, list[Network]]]:
-    """Give the networks of each step size, depth and moment that are averaged, and their state."""
-    moments = list(dict.fromkeys(net.moment for net in networks))
-    by_kind: dict[tuple[float, int, int], list[Network]] = {}
+    """Give the networks of each step size, depth and moment that are averaged, and their state.
+
+    They come in order of appearance.
+    """
+    by_kind: dict[tuple[tuple[float, int], str], list[Network]] = {}
     for net in networks:
-        size = 0.0 if net.h is None else net.h
-        by_kind.setdefault((-size, net.blocks, moments.index(net.moment)), []).append(net)
-    return [_members(by_kind[kind]) for kind in sorted(by_kind)]
+        by_kind.setdefault((_size_and_depth(net), net.moment), []).append(net)
+    return [_members(members) for members in by_kind.values()]
+
+
+def _size_and_depth(net: Network) -> tuple[float, int]:
+    return (0.0 if net.h is None else -net.h, net.blocks)
 
 
 def _curve(state: str, members: Sequence[Network]) -> Curve:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -25,6 +25,10 @@ LESION = Compared(
 )
 INFLUENCE = Compared("block_influence", "block influence")
 DISTANCE = Compared("block_angular_distance", "the angular distance of a block")
+_OF: tuple[tuple[Compared, Callable[[Network], Turned | None]], ...] = (
+    (INFLUENCE, lambda net: net.influence_by_image),
+    (DISTANCE, lambda net: net.distance_by_image),
+)
 
 
 def differences(found: Sequence[Effect]) -> tuple[Difference, ...]:
@@ -39,19 +43,10 @@ def differences(found: Sequence[Effect]) -> tuple[Difference, ...]:
     """
     lesions = [_group(one, [_lesions(member.network) for member in one.used]) for one in found]
     compared = compare_groups(lesions, LESION) if all(one.used for one in found) else ()
-    for quantity, of in ((INFLUENCE, "influence_by_image"), (DISTANCE, "distance_by_image")):
-        turned = [[getattr(net, of) for net in one.group.networks] for one in found]
-        if all(values is not None for own in turned for values in own):
-            groups = [
-                _group(
-                    one,
-                    [
-                        _turned(net, values)
-                        for net, values in zip(one.group.networks, own, strict=True)
-                    ],
-                )
-                for one, own in zip(found, turned, strict=True)
-            ]
+    for quantity, of in _OF:
+        turned = [_turned(one, of) for one in found]
+        groups = [group for group in turned if group is not None]
+        if len(groups) == len(found):
             compared += compare_groups(groups, quantity)
     return compared
 
@@ -81,5 +76,12 @@ def _lesions(net: Network) -> NetworkValues:
     return NetworkValues(net.seed, change)
 
 
-def _turned(net: Network, turned: Turned) -> NetworkValues:
-    return NetworkValues(net.seed, turned.values, turned.images)
+def _turned(one: Effect, of: Callable[[Network], Turned | None]) -> GroupValues | None:
+    """Give a quantity of all networks, None where one of them lacks it."""
+    networks = []
+    for net in one.group.networks:
+        turned = of(net)
+        if turned is None:
+            return None
+        networks.append(NetworkValues(net.seed, turned.values, turned.images))
+    return _group(one, networks)

@@ -16,6 +16,7 @@ from resprobe_analyses.reading import (
     check_seeds,
     check_variables,
     collected_beside,
+    every_second,
     group_label,
     layout_of,
     shared_images,
@@ -154,24 +155,6 @@ def read_groups(inputs: Sequence[Input]) -> tuple[Group, ...]:
     return tuple(Group(name, tuple(own)) for name, own in zip(names, members, strict=True))
 
 
-def halves(classes: Integers) -> Flags:
-    """Choose every second image of each class, and of the classes one after the other.
-
-    Alternating needs no random draw, keeps the classes balanced where a data set is sorted by
-    them, and gives each half its share of a class of odd size.
-
-    Args:
-        classes: labels of the images, shape (image,).
-
-    Returns:
-        Whether an image is in the first half, shape (image,).
-    """
-    order = np.argsort(classes, kind="stable")
-    chosen = np.zeros(classes.size, dtype=np.bool_)
-    chosen[order[::2]] = True
-    return chosen
-
-
 def within_network(blocks: int) -> Flags:
     """Tell which spans end within the network, shape (block, length)."""
     first, length = np.indices((blocks, blocks))
@@ -203,7 +186,7 @@ def _read(given: Input, label: str, images: Integers) -> Network:
     data = data.sel(sample=images)
     names = tuple(str(name) for name in data["block"].values)
     classes = data["label"].values.astype(np.int64)
-    choosing = halves(classes)
+    choosing = every_second(classes)
     inside = within_network(len(names))
     loss = values(data, "span_lesion_loss", *SPAN)
     whole_loss = values(data, "test_loss", "sample").astype(np.float64)

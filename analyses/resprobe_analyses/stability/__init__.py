@@ -18,8 +18,8 @@ def analyze(inputs: Sequence[Input]) -> Result:
     Args:
         inputs: networks with the family `jacobian`. `spectrum` and `lyapunov` are read where they
             were collected at the same checkpoint, `/training/jacobian` where it was recorded.
-            Seeds of one recipe form a group; the first group is compared with every later one, of
-            one architecture block by block.
+            Seeds of one recipe form a group; every two groups are compared, of one architecture
+            block by block.
 
     Returns:
         Dataset with dimensions `network`, `group`, `position` (of a block), `part`, `stage` and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from resprobe_analyses.difference import (
@@ -22,25 +23,24 @@ RATIOS = {"log_norm": False, "spectral_norm": True, "spectral_abscissa": False}
 
 
 def differences(groups: Sequence[Group]) -> tuple[Difference, ...]:
-    """Compare the first group with every later one of its architecture, on the same images.
+    """Compare every two groups of one architecture, on the same images.
 
     Args:
         groups: all that were read.
 
     Returns:
         The log norm and the spectral norm (a factor) of the branch and, where both groups have
-        eigenvalues, its rightmost one, by block; the first group minus the later one. Nothing of a
-        plain beside a residual network, or where the blocks have other names or places.
+        eigenvalues, its rightmost one, by block; the earlier given group minus the other. Nothing
+        of a plain beside a residual network, or where the blocks have other names or places.
     """
     found = []
-    for group in groups[1:]:
-        if group.first.plain != groups[0].first.plain:
+    for first, second in itertools.combinations(groups, 2):
+        if first.first.plain != second.first.plain:
             continue
         for name in RATIOS:
-            values = [_values(one, name) for one in (groups[0], group)]
-            one, other = values
+            one, other = (_values(group, name) for group in (first, second))
             if one is not None and other is not None:
-                found.append(compare(one, other, _quantity(name, group)))
+                found.append(compare(one, other, _quantity(name, second)))
     return tuple(one for one in found if one is not None)
 
 

@@ -22,7 +22,7 @@ def summary(
 
     Args:
         groups: all that were read.
-        contrasts: of the first group with later ones.
+        contrasts: of every two groups.
         by_block: the same block by block, of groups of one architecture.
 
     Returns:

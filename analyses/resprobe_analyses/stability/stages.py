@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -36,11 +37,11 @@ COMPARED_WITH_PLAIN = ("block_spectral_norm", "lyapunov_exponent")
 
 @dataclass(frozen=True)
 class Contrast:
-    """One stage of the first group against the same stage of a later group.
+    """One stage of a group against the same stage of a group that was given later.
 
     Attributes:
-        group: label of the first group.
-        base: label of the later one.
+        group: label of the first.
+        base: label of the other.
         stage: of both.
         measure: a name of `MEASURES`.
         difference: group minus base.
@@ -97,13 +98,13 @@ def stage_estimate(group: Group, measure: str, stage: int) -> Estimate:
 
 
 def compare(groups: Sequence[Group]) -> tuple[Contrast, ...]:
-    """Compare the first group with every later one, stage by stage.
+    """Compare every two groups, stage by stage.
 
     One network each are paired by image, seeds that both groups have by seed. With fewer than
     five pairs of seeds the difference has no interval.
     """
-    group, found = groups[0], []
-    for base in groups[1:]:
+    found = []
+    for group, base in itertools.combinations(groups, 2):
         alike = base.first.plain == group.first.plain
         for stage in stages_of(group.first):
             if stage not in stages_of(base.first):

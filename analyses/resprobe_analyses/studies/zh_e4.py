@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
 
 STEP_SIZES = (1.0, 0.5, 0.1, 3.0)
 SAMPLES = 4

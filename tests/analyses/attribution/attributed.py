@@ -8,12 +8,18 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 from lesioned import build_input
-from resprobe_analyses.attribution.networks import Network
+from resprobe_analyses.attribution.differences import differences
+from resprobe_analyses.attribution.effects import effects
+from resprobe_analyses.attribution.findings import verdict
+from resprobe_analyses.attribution.labelled import dataset
+from resprobe_analyses.attribution.networks import Network, read_groups
 from resprobe_analyses.attribution.predictors import ATTRIBUTION, Measured, Predictor
+from resprobe_analyses.attribution.sentences import summary
+from resprobe_analyses.difference import with_differences
 from resprobe_analyses.lesion import networks as lesioned
 from resprobe_analyses.reading import Layout
 
-from resprobe.result import Input
+from resprobe.result import Input, Result
 
 METHODS = ("layer_conductance", "integrated_gradients", "gradient_x_activation")
 STEPS = {"conductance_steps": 40, "integrated_gradients_steps": 32}
@@ -137,7 +143,19 @@ def network_of(
         own = None if values.ndim == 1 else np.arange(len(values))
         predictor = Predictor(name, name, name, ATTRIBUTION)
         measured.append(Measured(predictor, np.asarray(values, np.float64), own, 1.0))
-    return Network(lesion, np.arange(images), tuple(measured), kinds)
+    return Network(lesion, np.arange(images), tuple(measured), kinds, False)
+
+
+def without_figures(inputs: Sequence[Input]) -> Result:
+    """Analyze and draw nothing, which takes most of the time."""
+    found = effects(read_groups(inputs))
+    compared = differences(found)
+    return Result(
+        dataset=with_differences(dataset(found), compared),
+        figures={},
+        verdict=verdict(found, compared),
+        summary=summary(found, compared),
+    )
 
 
 def staircase(images: int, blocks: int) -> np.ndarray:

@@ -74,7 +74,7 @@ def random_network(seed, images=60, **given):
     return change, {"of images": values, "of weights": weights}
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(0, 10_000))
 def test_monotone_transforms_of_what_has_no_images_change_nothing(seed):
     change, predictors = random_network(seed)
@@ -98,8 +98,13 @@ def test_scaled_predictors_and_their_order_change_nothing(seed):
     assert second.reliability == first.reliability
 
 
+def correlated(first, second, strata):
+    a, b = (statistics.within_strata_ranks(one, strata) for one in (first, second))
+    return a @ b / np.sqrt((a @ a) * (b @ b))
+
+
 def test_the_spread_is_that_of_images_drawn_one_by_one():
-    """A slow bootstrap with the correlation of the statistics, image by image."""
+    """A slow bootstrap with the ranks of the statistics, image by image."""
     change, predictors = random_network(5)
     found = standing(change, predictors)
     generator = np.random.default_rng(1)
@@ -111,14 +116,7 @@ def test_the_spread_is_that_of_images_drawn_one_by_one():
         rest = generator.integers(half, len(change), len(change) - half)
         effect = change[np.concatenate([first, rest])].mean(axis=0)
         told = [predictors["of images"][first].mean(axis=0), predictors["of weights"]]
-        slow.append(
-            [
-                statistics.rank_correlation(
-                    one, effect, stage, generator=generator, level=0.95
-                ).value
-                for one in told
-            ]
-        )
+        slow.append([correlated(one, effect, stage) for one in told])
     spread = np.std(slow, axis=0, ddof=1)
     expected = np.clip(found.value + 1.96 * spread, -1, 1)
     assert found.high == pytest.approx(expected, abs=0.06)  # 250 draws: a spread to 5 %
@@ -200,7 +198,7 @@ def _named(drawn):
     return change, {"p": values}
 
 
-def test_equal_numbers_are_given_every_time():
+def test_equal_numbers_are_given_every_time(few_draws):
     change, predictors = random_network(9)
     first, second = (standing(change, predictors) for _ in range(2))
     assert np.array_equal(first.low, second.low)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import xarray as xr
-from attributed import build
+from attributed import METHODS, build, without_figures
 from resprobe_analyses import wording
 from resprobe_analyses.attribution import analyze, rankings
+from resprobe_analyses.attribution.effects import effects
+from resprobe_analyses.attribution.networks import read_groups
+from resprobe_analyses.attribution.sentences import summary
+from resprobe_analyses.attribution.sentences_costs import absent_line
 
 STAGES = (7, 6)
 BLOCKS = sum(STAGES)
@@ -44,7 +49,7 @@ def network(label="net", *, group="g", seed=0, harm=HARM, **given):
 @pytest.fixture(scope="module")
 def single():
     attributions = {"gradient_x_activation": HARM, "layer_conductance": -HARM}
-    return analyze([network(angles=HARM, attributions=attributions, noise=0.05)])
+    return without_figures([network(angles=HARM, attributions=attributions, noise=0.05)])
 
 
 def test_the_summary_tells_which_predictor_to_trust(single):
@@ -60,7 +65,8 @@ def test_the_summary_tells_which_predictor_to_trust(single):
     assert lines[0].startswith("net: rank correlation of predictors with the error increase")
     assert "over 12 blocks within 2 stages" in lines[0]
     assert f": {label} {number}, " in lines[0]
-    assert "300 test images, this network" in lines[0]
+    assert "intervals, of the first 3, over 300 test images (" in lines[0]
+    assert " measured on 50), this network; over blocks" in lines[0]
     blocks = data["rank_correlation_block_interval"].sel(predictor=best).values
     assert f"over blocks instead of images the first has {wording.span(*blocks)}" in lines[0]
     adjusted = data["random_p_holm"].to_series()
@@ -118,18 +124,46 @@ def test_the_dataset_can_be_written_and_the_verdict_is_json(single, tmp_path):
 
 
 def test_what_is_absent_is_named_with_its_command():
-    last = analyze([network()]).summary.splitlines()[-1]
+    last = without_figures([network()]).summary.splitlines()[-1]
     assert last == (
         "Not measured: angular distance, attributions; `resprobe collect RUN "
         "--quantity +angular_distance --quantity +block_attribution` adds it."
     )
 
 
+@pytest.mark.parametrize(
+    ("dropped", "told"), [(False, "Not measured: "), (True, "Not told here: ")]
+)
+def test_what_several_blocks_cost_is_not_measured_unless_it_is(dropped, told):
+    attributions = dict.fromkeys(METHODS, HARM)
+    more = {"parameters": np.full(BLOCKS, 7)} if dropped else {}  # which is of `lesion-greedy`
+    made = read_groups([network(angles=HARM, attributions=attributions, **more)])
+    line = absent_line(effects(made), {})
+    assert line.startswith(f"{told}what several blocks cost together")
+    assert ("resprobe analyze lesion" in line, "+greedy_lesion" in line) == (dropped, not dropped)
+
+
+def test_intervals_of_a_noisy_lesion_are_said_to_be_too_narrow():
+    made = build(stages=(8,), images=200, every=0.1, ratio=np.arange(1, 9), weight_norm=range(8))
+    (group,) = effects(read_groups([made]))
+    for reliability, said in ((0.4, True), (0.6, False)):
+        standings = {
+            key: replace(one, reliability=reliability) for key, one in group.standings.items()
+        }
+        first = summary([replace(group, standings=standings)], []).splitlines()[0]
+        assert (
+            "somewhat too narrow, for the lesion agrees with itself by no more" in first
+        ) == said
+
+
 def test_too_few_blocks_are_said_to_be_too_few():
     made = build(stages=(3, 3), effects={0: 0.3, 1: 0.2, 2: 0.1, 4: 0.1, 5: 0.2})
-    result = analyze([made])
+    result = without_figures([made])
     assert result.verdict["outcome"] == "too few blocks"
     assert "are too few to tell any of 2 predictors from a random ranking" in result.summary
+    assert re.search(r" \(over blocks \[.*\], images \[.*\]\)", result.summary.splitlines()[0])
+    (rank,) = result.verdict["findings"]["networks"][0]["rankings"][:1]
+    assert rank["worse_than_best"] == []
     assert "ranks highest" not in result.summary
 
 
@@ -141,7 +175,7 @@ def test_noise_is_no_better_than_random():
         ratio=[0.3, 0.1, 0.4, 0.15, 0.9, 0.2, 0.6, 0.5],
         weight_norm=[3, 1, 4, 1.5, 9, 2, 6, 5],
     )
-    result = analyze([made])
+    result = without_figures([made])
     assert result.verdict["outcome"] == "no better than random"
     assert "no predictor ranks better than at random" in result.summary
 
@@ -166,7 +200,7 @@ def test_an_uninterpretable_network_is_not_spoken_of():
 
 
 def test_few_seeds_are_averaged_without_an_interval_and_told_one_by_one():
-    result = analyze([network(f"net-seed{seed}", seed=seed) for seed in (0, 1)])
+    result = without_figures([network(f"net-seed{seed}", seed=seed) for seed in (0, 1)])
     first = result.summary.splitlines()[0]
     assert "mean over these 2 networks, no interval below 5 seeds" in first
     assert "[" not in first
@@ -180,7 +214,7 @@ def test_few_seeds_are_averaged_without_an_interval_and_told_one_by_one():
 
 
 def test_from_five_seeds_on_intervals_are_over_seeds():
-    result = analyze([network(f"net-seed{seed}", seed=seed) for seed in range(5)])
+    result = without_figures([network(f"net-seed{seed}", seed=seed) for seed in range(5)])
     first, second, third = result.summary.splitlines()[:3]
     assert "mean over 5 seeds, intervals over seeds" in first
     assert "better than a random ranking (t test over seeds, Holm over 3 predictors)" in second
@@ -193,19 +227,18 @@ def test_from_five_seeds_on_intervals_are_over_seeds():
 
 def test_two_groups_give_the_paired_difference_by_block():
     milder = network("after", group="after", harm=HARM / 4, attributions={})
-    result = analyze([milder, network("before", group="before", attributions={})])
+    result = without_figures([milder, network("before", group="before", attributions={})])
     change = result.dataset["lesion_error_increase"].values
     found = result.dataset["lesion_error_increase_difference"].values[0]
     assert found == pytest.approx(change[0] - change[1])
     assert "after against before: the error increase by a lesion differs by −" in result.summary
-    assert "difference" in result.figures
     assert result.verdict["findings"]["differences"][0]["quantity"] == "lesion_error_increase"
 
 
 def test_attributions_of_two_groups_are_compared_in_units_of_the_logit():
     given = {"gradient_x_activation": HARM}
     more = {"gradient_x_activation": HARM + 0.5}
-    result = analyze(
+    result = without_figures(
         [
             network("net", group="a", attributions=more, noise=0.01),
             network("other", group="b", attributions=given, noise=0.01),
@@ -225,7 +258,7 @@ def test_kinds_are_told_of_in_a_sentence():
         ratio=harm + kinds,
         parameters=100 + kinds,
     )
-    result = analyze([made])
+    result = without_figures([made])
     line = next(one for one in result.summary.splitlines() if "kind of branch" in one)
     assert "within stage and kind of branch (2 kinds" in line
     data = result.dataset["rank_correlation"].sel(
@@ -238,7 +271,7 @@ def test_kinds_are_told_of_in_a_sentence():
 
 def test_the_order_of_inputs_changes_no_number():
     made = [network(f"net-seed{seed}", seed=seed) for seed in (0, 1)]
-    first, second = analyze(made).dataset, analyze(made[::-1]).dataset
+    first, second = without_figures(made).dataset, without_figures(made[::-1]).dataset
     assert np.allclose(
         first["group_rank_correlation"], second["group_rank_correlation"], equal_nan=True
     )
