@@ -13,11 +13,13 @@ import numpy as np
 
 from resprobe.data import stratified
 from resprobe.errors import InputError, UnknownNameError
-from resprobe.quantities.family import OfTrials
+from resprobe.quantities.family import OfTrials, WithSettings
 from resprobe.quantities.quantity import DEFAULT_SAMPLES, all_quantities
 from resprobe.quantities.sweep import SweepFamily
 from resprobe.quantities.trials import Trials
-from resprobe.session import Estimate, Progress, Session, owner_of
+from resprobe.session import Progress, Session
+from resprobe.session_estimate import Estimate, estimate_family
+from resprobe.session_measurement import owner_of
 from resprobe.store.lock import LOCK, file_lock
 from resprobe.store.reader import read_attributes, read_file
 from resprobe.store.schema import SCHEMA_VERSION
@@ -262,7 +264,7 @@ def estimate(
     return [
         Estimate(family, 0, 0.0, 0.0, refused[family])
         if family in refused
-        else session.estimate(family, indices)
+        else estimate_family(session, family, indices)
         for family, indices in draws.items()
     ]
 
@@ -292,6 +294,8 @@ def settings_hash(
         settings["trials"] = trials.of_draws()
     elif isinstance(owner, OfTrials):
         settings["trials"] = owner.trial_settings(trials)
+    if isinstance(owner, WithSettings):
+        settings["own"] = owner.own_settings()
     if owner.reestimates:
         subset = source.training_subset
         settings["training"] = [trials.training_samples, trials.seed, subset]
@@ -314,8 +318,8 @@ def _require_equal(path: Path, settings: str, samples: int, lone: Path | None) -
         raise InputError(
             f"{path if lone is None else f'{path.stem} in {lone}'} was measured with other "
             f"settings{counts} (model, weights, data, samples or dtype; for random lesions and "
-            "noise also levels, trials, their seed and training samples); give --overwrite to "
-            "replace it."
+            "noise also levels, trials, their seed and training samples; for some families the "
+            "steps or rules of another version); give --overwrite to replace it."
         )
 
 

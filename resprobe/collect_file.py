@@ -17,8 +17,12 @@ from resprobe.store.export import write_tree
 from resprobe.store.lock import LOCK, file_lock
 from resprobe.store.reader import enclosing_run, read_attributes, read_file
 
-# What the families of one lone file must have in common.
-_ORIGIN = ("model", "weights_sha256", "data_fingerprint")
+# What the families of one lone file must have in common, and how it is called where they have not.
+_ORIGIN = {
+    "model": "another model",
+    "weights_sha256": "other weights",
+    "data_fingerprint": "other data",
+}
 # What each has for itself: an attribute with the name of the family behind it.
 _OF_FAMILY = ("settings", "batch_norm_mode")
 
@@ -157,18 +161,24 @@ def _foreign(out: Path, parts: Path, source: Source, overwrite: bool) -> list[Pa
         InputError: there are some, and they may not be replaced.
     """
     found = [path for path in (out, *sorted(parts.glob("*.h5"))) if path.exists()]
-    foreign = []
+    foreign = {}
     for path in found:
         attributes = read_attributes(path)
-        if any(attributes.get(name) != source.attributes[name] for name in _ORIGIN):
-            foreign.append(path)
+        differs = [
+            told
+            for name, told in _ORIGIN.items()
+            if attributes.get(name) != source.attributes[name]
+        ]
+        if differs:
+            foreign[path] = " and ".join(differs)
     if foreign and not overwrite:
         what = str(out) if out in foreign else f"an interrupted collection into {out}"
+        differs_by = foreign.get(out) or next(iter(foreign.values()))
         raise InputError(
-            f"{what} was measured on another model, other weights or other data; choose another "
-            "-o, or give --overwrite to replace the whole file."
+            f"{what} was measured on {differs_by}; choose another -o, or give --overwrite to "
+            "replace the whole file."
         )
-    return foreign
+    return list(foreign)
 
 
 def _unpack(out: Path, parts: Path) -> list[Path]:

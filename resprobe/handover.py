@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from resprobe.errors import DiskFullError
@@ -95,10 +95,15 @@ class WritingThread:
 
     Args:
         writer: the file's writer; nobody else may use it until `close`.
+        look: called in the thread with each group and its rows before they are written.
     """
 
-    def __init__(self, writer: Writer | ReplayingWriter) -> None:
-        self._writer = writer
+    def __init__(
+        self,
+        writer: Writer | ReplayingWriter,
+        look: Callable[[str, Mapping[str, NDArray[Any]]], None] | None = None,
+    ) -> None:
+        self._writer, self._look = writer, look
         self._queue: queue.Queue[tuple[str, Any] | None] = queue.Queue(maxsize=8)
         self.error: Exception | None = None
         self._closed = False
@@ -139,6 +144,9 @@ class WritingThread:
 
     def _append(self, group: str, batch: Any) -> None:
         try:
-            self._writer.append(group, batch.arrays() if isinstance(batch, Batch) else batch)
+            rows = batch.arrays() if isinstance(batch, Batch) else batch
+            if self._look is not None:
+                self._look(group, rows)
+            self._writer.append(group, rows)
         except Exception as error:  # handed to the training thread, which decides
             self.error = error

@@ -8,8 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from resprobe.data_files import images_of
 from resprobe.errors import InputError
+from resprobe.example import run_bare
 from resprobe.reference import quoted
 from resprobe.source import Inputs, Source, dtype_of
 from resprobe.weights import state_digest
@@ -80,12 +83,14 @@ def data_of(
         args = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
     named = {"x" if place == 0 else f"x[{place}]": tensor for place, tensor in enumerate(args)}
     named |= kwargs
-    wrong = [name for name, value in named.items() if not isinstance(value, torch.Tensor)]
+    wrong = [value for value in named.values() if not isinstance(value, torch.Tensor)]
     if wrong or not named:
-        kind = type(named[wrong[0]]).__name__ if wrong else "empty"
+        given = f"holds {type(wrong[0]).__name__}" if wrong else "is empty"
+        if isinstance(inputs, np.ndarray):
+            given = "is ndarray"
         raise InputError(
-            f"inputs {'holds' if named else 'is'} {kind}, expected a tensor (sample, …), a tuple "
-            "of tensors, or a mapping of names to tensors."
+            f"inputs {given}, expected a tensor (sample, …), a tuple of tensors, or a mapping of "
+            "names to tensors; torch.from_numpy makes a tensor of an array."
         )
     y = _labels(labels)
     count = len(y) if y.ndim else 0
@@ -136,22 +141,12 @@ def from_memory(
         output: which part of the model's output are the logits; None where that is clear.
 
     Raises:
-        InputError: its parameters are of another or of several types.
+        InputError: its parameters are of another or of several types, or it does not take the
+            inputs.
     """
     weights, print_ = state_digest(model), images.fingerprint()
     kind = f"{type(model).__module__}:{type(model).__qualname__}"
-    spec = json.dumps({"name": kind, "in_memory": _structure(model)}, sort_keys=True)
-    attributes: dict[str, str | int | float] = {
-        "command": "resprobe.measure",
-        "model": spec,
-        "weights_sha256": weights,
-        "data_fingerprint": print_,
-        "standardised": "not standardised, inputs are passed as they are",
-        "source": f"model {kind} in memory, weights {weights[:12]}, data {print_[:12]}",
-    }
-    if output:
-        attributes["output"] = output
-    return _InMemory(
+    source = _InMemory(
         model=model.eval(),
         images=images,
         mean=[],
@@ -159,12 +154,22 @@ def from_memory(
         device=_device(model),
         dtype=_dtype(model),
         weights=weights,
-        attributes=attributes,
-        model_spec=spec,
+        attributes={
+            "command": "resprobe.measure",
+            "weights_sha256": weights,
+            "data_fingerprint": print_,
+            "standardised": "not standardised, inputs are passed as they are",
+            "source": f"model {kind} in memory, weights {weights[:12]}, data {print_[:12]}",
+        },
         output=output,
         args=args,
         kwargs=kwargs,
     )
+    source.model_spec = json.dumps({"name": kind, "in_memory": _structure(source)}, sort_keys=True)
+    source.attributes["model"] = source.model_spec
+    if output:
+        source.attributes["output"] = output
+    return source
 
 
 def _device(model: nn.Module) -> torch.device:
@@ -190,25 +195,36 @@ def _dtype(model: nn.Module) -> torch.dtype:
     return dtype_of(model)
 
 
-def _structure(model: nn.Module) -> str:
+def _structure(source: _InMemory) -> str:
     """Give the SHA-256 of what a network is made of, weights aside.
 
     That is the class of each module with its plain attributes, such as a stride or a step size,
-    and the names of functions that it holds; modes and hooks are not part of it.
+    and the names of functions that it holds. Modes and hooks are not part of it, nor attributes
+    that a forward pass changes, such as a counter of calls or the size of the last batch.
     """
-    digest = hashlib.sha256()
+    passes = []
+    for count in (2, 3):
+        first = np.arange(min(count, len(source.images)))
+        args, kwargs, _ = source.inputs(0, len(first), first)
+        run_bare(source.model, args, kwargs)
+        passes.append(_made_of(source.model))
+    return hashlib.sha256(json.dumps(sorted(passes[0] & passes[1])).encode()).hexdigest()
+
+
+def _made_of(model: nn.Module) -> set[tuple[str, str, str]]:
+    """Give the class of each module, and its plain attributes, each with the module's path."""
+    found = set()
     for path, module in model.named_modules():
         kind = type(module)
-        own = {
-            name: told
-            for name, value in sorted(vars(module).items())
+        found.add((path, "", f"{kind.__module__}.{kind.__qualname__}"))
+        found |= {
+            (path, name, told)
+            for name, value in vars(module).items()
             if not name.startswith("_")
             and name != "training"
             and (told := _told(value)) is not None
         }
-        line = [path, f"{kind.__module__}.{kind.__qualname__}", own]
-        digest.update(json.dumps(line, sort_keys=True).encode())
-    return digest.hexdigest()
+    return found
 
 
 def _told(value: object) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,19 +22,22 @@ if TYPE_CHECKING:
     import xarray as xr
     from torch import Tensor, nn
 
-    from resprobe.quantities.trials import Trials
-
-# What messages call the options of `collect`, in the words of this function.
+# What messages call the options of `collect`, in the words of this function; in this order.
 _IN_PYTHON = {
+    r"out with --quantity": "out of quantities",
+    r"--quantity (\+?\w+)": r'quantities=["\1"]',
+    r" --samples (\d+)": r", samples=\1",
+    r"more --samples": "more samples",
+    r"--sample-indices names": "samples names",
     r"--output NAME": 'output="NAME"',
     r"a factory FILE\.py:NAME whose network returns": "a module that returns",
     r"--overwrite": "overwrite=True",
     r"another -o": "another out",
-    r"--sample-indices names": "samples names",
     r"another --device": "a model on another device",
-    r"it out with --quantity": "it out of quantities",
-    r"--quantity (\+?\w+)": r'quantities=["\1"]',
-    r"--samples (\d+)": r"samples=\1",
+    r", and --normalize": " and the scale of the inputs",
+    r"give the bare module with --weights": "load them into the bare module",
+    r"give --drop-transitions": "leave it out of quantities",
+    r"measure a run, or give --model with --data": "leave what takes them out of quantities",
 }
 
 
@@ -47,7 +50,6 @@ def measure(
     preset: str = "standard",
     quantities: Sequence[str] | None = None,
     samples: int | Sequence[int] | None = None,
-    trials: Trials | None = None,
     classes: Sequence[str] | None = None,
     output: str | None = None,
     overwrite: bool = False,
@@ -77,14 +79,13 @@ def measure(
             family alone, `["+block_attribution"]` that beside the preset's.
         samples: how many, drawn by class as `collect` draws them; or the indices of some; None
             for the default of each family.
-        trials: of the families that draw at random.
         classes: names of the classes.
         output: which part of the model's output are the logits; needed where that is not clear.
         overwrite: replace what was measured with other settings, or the whole file of another
             network.
 
     Returns:
-        The file, as `resprobe.open` gives it.
+        What the file holds, as `resprobe.open` gives it, but in memory: nothing is left open.
 
     Raises:
         UnknownNameError: of a preset or a quantity.
@@ -101,6 +102,11 @@ def measure(
             f"out = {str(out)!r}: give a name that ends in .h5, such as {path.stem}.h5."
         )
     asked = [quantities] if isinstance(quantities, str) else list(quantities or ())
+    if quantities is not None and not asked:
+        raise InputError(
+            "quantities is empty, so there is nothing to measure: name some, or leave it out to "
+            f"measure what the preset {preset} has."
+        )
     families = chosen_families(preset, asked)
     _refuse_inference_mode()
     model, _ = unwrapped(model)
@@ -113,7 +119,6 @@ def measure(
                 path,
                 families,
                 samples=_samples(samples),
-                trials=trials,
                 optional=by_preset(families, asked),
                 overwrite=overwrite,
                 leave=left_alone(families, asked),
@@ -125,7 +130,8 @@ def measure(
     for item in done:
         if item.left_out:
             warnings.warn(f"{item.family} left out: {_in_python(item.left_out)}", stacklevel=2)
-    return open_tree(path)
+    with closing(open_tree(path)) as tree:
+        return tree.load()
 
 
 def _samples(given: int | Sequence[int] | None) -> Samples:

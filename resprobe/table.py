@@ -61,6 +61,7 @@ def block_table(source: str | Path | xr.DataTree) -> pd.DataFrame:
         InputError: nothing was recorded of any block; or see `resprobe.open`.
     """
     import pandas as pd
+    import xarray as xr
 
     if isinstance(source, str | Path):
         tree = open_tree(source)
@@ -68,6 +69,11 @@ def block_table(source: str | Path | xr.DataTree) -> pd.DataFrame:
             return block_table(tree)
         finally:
             tree.close()
+    if not isinstance(source, xr.DataTree):
+        raise InputError(
+            f"source is {type(source).__name__}, expected the path of a run or an .h5 file, or the "
+            "tree that resprobe.open gave."
+        )
     parts = _checkpoints(source) or _last_step(source)
     if not parts:
         raise InputError(
@@ -188,15 +194,15 @@ def _put_variable(columns: _Columns, variable: xr.DataArray, data: xr.Dataset) -
     for at, suffix in _levels(variable, data):
         name = f"{whole.removesuffix(ending)}{suffix}"
         part = variable.isel(at)
-        level = f", {suffix.removeprefix('_').replace('_', ' ')}" if suffix else ""
+        level = suffix.removeprefix("_").replace("_", " ")
         if "sample" not in part.dims:
-            columns.put(f"{name}{ending}", part.values, units, f"{meaning}{level}")
+            told = f"{meaning} ({level})" if level else meaning
+            columns.put(f"{name}{ending}", part.values, units, told)
             continue
         mean, error, count = _over_samples(part.transpose("sample", "block").values)
-        columns.put(name, mean, units, f"{meaning}{level} (mean over samples)")
-        columns.put(
-            f"{name}{_STDERR}", error, units, f"{meaning}{level} (standard error of the mean)"
-        )
+        start = f"{meaning} ({level}; " if level else f"{meaning} ("
+        columns.put(name, mean, units, f"{start}mean over samples)")
+        columns.put(f"{name}{_STDERR}", error, units, f"{start}standard error of the mean)")
         columns.put(f"{name}{_SAMPLES}", count, "1", f"number of samples in {name}")
 
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from resprobe.errors import InputError
+
 if TYPE_CHECKING:
     from resprobe.blocks.block import Block
     from resprobe.blocks.operations import Program
@@ -46,3 +48,20 @@ def with_exchangeable(program: Program, blocks: Sequence[Block]) -> list[Block]:
         alone = last_read.get(block.input, -1) < block.resume
         found.append(replace(block, exchangeable=joined and len(shapes) == 1 and alone))
     return found
+
+
+def chain_of(blocks: Sequence[Block]) -> list[Block]:
+    """Give blocks in the order of execution, if they may change places with each other.
+
+    Raises:
+        InputError: they may not.
+    """
+    chain = sorted(blocks, key=lambda block: block.index)
+    neighbours = all(b.index == a.index + 1 and b.exchangeable for a, b in pairwise(chain))
+    if not neighbours:
+        names = ", ".join(block.name for block in chain)
+        raise InputError(
+            f"the blocks {names} can't change places: give blocks of one stage, each starting "
+            "where the one before it ends."
+        )
+    return chain

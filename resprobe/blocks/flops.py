@@ -18,8 +18,8 @@ from resprobe.blocks.operations import substitute
 if TYPE_CHECKING:
     from torch import nn
 
-    from resprobe.blocks.intervene import Pass
     from resprobe.blocks.operations import Operation
+    from resprobe.blocks.passes import Pass
 
 aten = torch.ops.aten
 

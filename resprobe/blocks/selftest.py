@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from resprobe.blocks.discover import unchanged
-from resprobe.blocks.intervene import Pass, Runner
+from resprobe.blocks.intervene import Runner
+from resprobe.blocks.passes import Pass
 from resprobe.blocks.program import record, unfused
 from resprobe.blocks.randomness import random_states
 from resprobe.blocks.structure import tensors_in

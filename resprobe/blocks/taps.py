@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -267,3 +267,19 @@ def _needed(calls: Sequence[FunctionalCall], wanted: int) -> list[FunctionalCall
             needed.update(call.reads)
             found.append(call)
     return found[::-1]
+
+
+def logits_of(wanted: Any) -> int:
+    """Give the value of the logits.
+
+    Args:
+        wanted: structure of `Ref` that replays give.
+
+    Raises:
+        InputError: the output is not one tensor.
+    """
+    if not isinstance(wanted, Ref):
+        raise InputError(
+            "the model's output is not one tensor of logits; give Runner a `select` that picks it."
+        )
+    return wanted.value

@@ -16,7 +16,7 @@ from resprobe.errors import InputError
 if TYPE_CHECKING:
     from resprobe.collect import Collected, Samples
     from resprobe.quantities.trials import Trials
-    from resprobe.session import Estimate
+    from resprobe.session_estimate import Estimate
 
 
 @click.command()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.store.schema import Group
 
 _FORMULA = "arccos(⟨x, y⟩/(‖x‖·‖y‖))/π, x into the first block of the span, y out of its last"

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.store.schema import Group
 
 METHODS = ("layer_conductance", "integrated_gradients", "gradient_x_activation")
@@ -73,7 +73,8 @@ BLOCK_ATTRIBUTION = _quantity(
     "Σ over the elements of G of: ∫ ∂f/∂G·dG/dα dα along α·x (layer_conductance); "
     "G·∫ ∂f/∂G(α·all branches) dα (integrated_gradients); G·∂f/∂G (gradient_x_activation); "
     "f the logit of the true class",
-    "What each branch contributes to the logit of the true class, by three methods.",
+    "What each branch contributes to the logit of the true class, by three methods; the error of "
+    "this estimate is attribution_delta.",
     estimate=True,
 )
 ATTRIBUTION_DELTA = _quantity(
@@ -82,8 +83,8 @@ ATTRIBUTION_DELTA = _quantity(
     "layer_conductance: the same rule at the input, Σ over its elements, minus f(x) - f(0); "
     "integrated_gradients: Σ over blocks minus f(x) - f(all branches dropped); "
     "gradient_x_activation: NaN, it is an integral of nothing",
-    "By how much a method misses its completeness, which the number of steps decides: in the "
-    "units of the logit.",
+    "By how much a method misses its completeness, which the number of steps decides, in the units "
+    "of the logit: the error that travels with the estimate block_attribution.",
 )
 TARGET_LOGIT = _quantity(
     "target_logit",
@@ -109,6 +110,11 @@ class BlockAttribution:
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:
         del model
         self._blocks, self._classes, self._ids = blocks, classes, False
+
+    @staticmethod
+    def own_settings() -> dict[str, Any]:
+        """Give the steps of the integrals; see `WithSettings`."""
+        return {"conductance_steps": CONDUCTANCE_STEPS, "gradient_steps": GRADIENT_STEPS}
 
     def take_input(self, *, ids: bool) -> None:
         """Take whether the network is given whole numbers, between which there is no path."""
@@ -162,18 +168,18 @@ class BlockAttribution:
         """Give attributions `(sample, block, method)`, deltas and logits of a batch, float32."""
         import torch
 
-        from resprobe import attribution
+        from resprobe.quantities import attribution_methods as methods
 
         taps = whole.taps()
         found = [
-            attribution.integrated_gradients(taps, labels, steps=GRADIENT_STEPS),
-            attribution.gradient_x_activation(taps, labels),
+            methods.integrated_gradients(taps, labels, steps=GRADIENT_STEPS),
+            methods.gradient_x_activation(taps, labels),
         ]
         if self._ids:
             blank = torch.full_like(found[0].blocks, torch.nan)
-            found.insert(0, attribution.Attribution(blank, blank[:, 0]))
+            found.insert(0, methods.Attribution(blank, blank[:, 0]))
         else:
-            found.insert(0, attribution.layer_conductance(taps, labels, steps=CONDUCTANCE_STEPS))
+            found.insert(0, methods.layer_conductance(taps, labels, steps=CONDUCTANCE_STEPS))
         return {
             BLOCK_ATTRIBUTION.name: torch.stack([one.blocks for one in found], 2).float(),
             ATTRIBUTION_DELTA.name: torch.stack([one.delta for one in found], 1).float(),

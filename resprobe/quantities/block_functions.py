@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.blocks.intervene import Part, Pass
+    from resprobe.blocks.passes import Part, Pass
     from resprobe.blocks.path import Path
     from resprobe.linalg.linear_map import LinearMap
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.blocks.intervene import Pass
     from resprobe.blocks.layers import Layer
+    from resprobe.blocks.passes import Pass
     from resprobe.quantities.quantity import Quantity
     from resprobe.quantities.trials import Trials
 
@@ -137,6 +137,15 @@ class OfTrials(Protocol):
 
 
 @runtime_checkable
+class WithSettings(Protocol):
+    """Measures by rules or numbers of its own that nobody chooses, such as steps of an integral."""
+
+    @staticmethod
+    def own_settings() -> dict[str, Any]:
+        """Give those that decide the numbers of the family, JSON-ready."""
+
+
+@runtime_checkable
 class OfSamples(Protocol):
     """Draws of each sample another number, whatever else is collected."""
 
@@ -166,7 +175,7 @@ class Searched(NamedTuple):
 
     Attributes:
         step: what it does, in words.
-        done: samples that are measured in this step.
+        done: samples that are done with in this step.
         total: samples of a step.
         found: variables that hold more than before, in the order in which they are written.
     """
@@ -181,7 +190,8 @@ class Searched(NamedTuple):
 class Searches(OfSamples, Protocol):
     """Looks for something by many passes over the samples before its rows are measured."""
 
-    found: tuple[str, ...]  # the variables without `sample` that an interrupted search goes on from
+    # The variables without `sample` from which an interrupted search goes on.
+    goes_on_from: tuple[str, ...]
 
     def divide(self, labels: NDArray[np.int64], indices: NDArray[np.int64]) -> None:
         """Take the labels of the whole data set and the indices of the samples, before all else."""
@@ -189,7 +199,7 @@ class Searches(OfSamples, Protocol):
     def search(
         self, run: RunWithout, size: int, found: Mapping[str, Any], *, complete: bool
     ) -> Iterator[Searched]:
-        """Search, or go on from what is found; with `complete` only take that."""
+        """Search, or go on from what `goes_on_from` holds; with `complete` only take that."""
 
     def search_seconds(self, run: RunWithout, size: int) -> float:
         """Give how many seconds a search takes at most."""

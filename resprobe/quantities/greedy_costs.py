@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
 
 FAMILY = "lesion-greedy"
 NOTHING = -1  # after the search

@@ -8,12 +8,15 @@ than another one on all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+# What decides the blocks, for the settings of a collection: a change of `search` is said here.
+SEARCH_RULE = "fewest errors, then smallest mean loss, then first; until halfway to chance"
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -44,9 +47,13 @@ class Progress(NamedTuple):
         dropped: the blocks dropped so far, in order.
         drop: the number of the drop that is looked for, from 1; 0 while the network is measured
             from which the search starts or goes on.
-        error: of the network without those dropped before, over all images.
-        done: images of the present step that are measured.
+        error: of the network without those dropped before this drop, over all images; at the end
+            without all of them.
+        done: images of the present step that are measured; of those that are measured twice,
+            without the likeliest block and without the others, each time counts half. All of them
+            once the block is chosen.
         total: all images.
+        ended: whether the search is over.
     """
 
     dropped: tuple[int, ...]
@@ -54,6 +61,7 @@ class Progress(NamedTuple):
     error: float
     done: int
     total: int
+    ended: bool = False
 
 
 @dataclass
@@ -125,9 +133,8 @@ def search(
     while len(found) < blocks and now.errors / images < limit:
         remaining = [block for block in range(blocks) if block not in found]
         told = Progress(found, len(found) + 1, now.errors / images, 0, images)
-        chosen, now = yield from _step(measure, told, remaining, now, size)
-        found = (*found, chosen)
-        yield told._replace(dropped=found, done=images)
+        now, found = yield from _step(measure, told, remaining, now, size)
+    yield Progress(found, len(found), now.errors / images, images, images, ended=True)
 
 
 def _measured(
@@ -143,40 +150,41 @@ def _measured(
 
 def _step(
     measure: Measure, told: Progress, remaining: Sequence[int], now: _Tried, size: int
-) -> Generator[Progress, None, tuple[int, _Tried]]:
-    """Find the block to drop next, and give what the network answers without it."""
+) -> Generator[Progress, None, tuple[_Tried, tuple[int, ...]]]:
+    """Drop one block more; give what the network answers without it, and all dropped blocks."""
     order = np.argsort(-np.nan_to_num(now.loss, nan=np.inf), kind="stable")
     batches = _batches(order, size)
     # twice as many images as it errs on: all of these, and as many that it is least sure of
     first = max(1, -(-2 * now.errors // size))
     tried = {block: _Tried.of(told.total) for block in remaining}
-    done = 0
+    halves = 0
 
-    def measured(batch: Integers, chosen: Sequence[int]) -> None:
+    def measured(batch: Integers, chosen: Sequence[int], count: int) -> Iterator[Progress]:
+        nonlocal halves
         answers = measure(batch, told.dropped, chosen)
         for block, wrong, loss in zip(chosen, answers.wrong, answers.loss, strict=True):
             tried[block].add(batch, wrong, loss)
+        halves += count * batch.size
+        if halves < 2 * told.total:
+            yield told._replace(done=halves // 2)
 
     for batch in batches[:first]:
-        measured(batch, remaining)
-        yield told._replace(done=done)
-        done += batch.size
+        yield from measured(batch, remaining, 2)
     likely = min(remaining, key=lambda block: tried[block].key())
     for batch in batches[first:]:
-        measured(batch, [likely])
-        yield told._replace(done=done)
+        yield from measured(batch, [likely], 1)
     most = tried[likely].errors
     alive = [block for block in remaining if block != likely]
     for batch in batches[first:]:
         alive = [block for block in alive if tried[block].errors <= most]
         if not alive:
             break
-        measured(batch, alive)
-        yield told._replace(done=done)
-        done += batch.size
+        yield from measured(batch, alive, 1)
     finished = [likely, *(block for block in alive if tried[block].errors <= most)]
     chosen = min(sorted(finished), key=lambda block: tried[block].key())
-    return chosen, tried[chosen]
+    found = (*told.dropped, chosen)
+    yield told._replace(dropped=found, done=told.total)
+    return tried[chosen], found
 
 
 def _batches(images: Iterable[int], size: int) -> list[Integers]:

@@ -9,6 +9,8 @@ HALVES = ("validation", "test")
 VALIDATION, TEST = range(2)
 # That of the usual draw of samples, so that more samples leave every one in its half.
 _SEED = 0
+# What decides the half of a sample, for the settings of a collection: a change of it is said here.
+HALVES_RULE = f"each class in turn, odd ones from the test half, ordered by seed {_SEED}"
 
 
 def halves(labels: npt.NDArray[np.int64], indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int8]:

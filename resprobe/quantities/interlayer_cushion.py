@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from resprobe.blocks.block import Blocks
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.blocks.path import BatchNorm, Path
     from resprobe.linalg.chain import Link
     from resprobe.store.schema import Group, Variable

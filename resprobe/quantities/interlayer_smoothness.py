@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.blocks.path import Path
     from resprobe.linalg.chain import Link
     from resprobe.store.schema import Group, Variable

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.blocks.path import Path
     from resprobe.linalg.linear_map import LinearMap
     from resprobe.store.schema import Group

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.blocks.intervene import Pass
     from resprobe.blocks.layers import Layer
+    from resprobe.blocks.passes import Pass
     from resprobe.store.schema import Group
 
 _SOURCE = (

@@ -25,8 +25,8 @@ from resprobe.quantities.greedy_costs import (
     filled,
     greedy_quantity,
 )
-from resprobe.quantities.greedy_search import Answers, search
-from resprobe.quantities.halves import HALVES, TEST, VALIDATION, halves
+from resprobe.quantities.greedy_search import SEARCH_RULE, Answers, search
+from resprobe.quantities.halves import HALVES, HALVES_RULE, TEST, VALIDATION, halves
 from resprobe.quantities.outputs import CORRECT, TEST_ERROR, TEST_LOSS, classification
 from resprobe.store.schema import Coordinate, Variable
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.quantities.family import RunWithout
     from resprobe.quantities.greedy_search import Progress
     from resprobe.store.schema import Group
@@ -93,7 +93,7 @@ class LesionGreedy:
     needs_functions = False
     reestimates = False
     counted = ("correct", "greedy_lesion_correct", "sample_half")
-    found = (GREEDY_LESION.name, GREEDY_LESION_DROPS.name)
+    goes_on_from = (GREEDY_LESION.name, GREEDY_LESION_DROPS.name)
 
     def __init__(self, model: nn.Module, blocks: Blocks, classes: Sequence[str]) -> None:
         self._model, self._blocks, self._classes = model, blocks, classes
@@ -102,6 +102,11 @@ class LesionGreedy:
         self._seen, self._wrong = np.zeros(len(HALVES), np.int64), np.zeros(shape, np.int64)
         self._order: tuple[int, ...] = ()
         self._costs: dict[str, Any] = {}
+
+    @staticmethod
+    def own_settings() -> dict[str, Any]:
+        """Give the rules by which samples are divided and blocks chosen; see `WithSettings`."""
+        return {"halves": HALVES_RULE, "search": SEARCH_RULE}
 
     def group(self) -> Group:
         """Give the layout of `/lesion-greedy`."""
@@ -118,8 +123,8 @@ class LesionGreedy:
                 "flag_meanings": " ".join(HALVES),
             },
         )
-        drop = np.arange(len(self._blocks), dtype=np.int64)
-        said = {"long_name": "number of blocks dropped before", "units": "1"}
+        drop = np.arange(1, len(self._blocks) + 1, dtype=np.int64)
+        said = {"long_name": "number of blocks dropped", "units": "1"}
         return replace(
             group,
             variables=(half, *(_flagged(variable) for variable in group.variables)),
@@ -145,7 +150,7 @@ class LesionGreedy:
         if len(np.unique(self._half)) < len(HALVES):
             raise InputError(
                 f"{FAMILY} chooses blocks by one half of the samples of each class and tests them "
-                f"on the other, but {len(indices)} samples leave one half empty; give more "
+                f"on the other, but {_samples(len(indices))} one half empty; give more "
                 "--samples."
             )
         self._chosen_by = indices[self._half == VALIDATION]
@@ -159,14 +164,14 @@ class LesionGreedy:
         Args:
             run: makes passes.
             size: most samples of one.
-            found: what an earlier search has found, by the names in `found`.
+            found: what an earlier search has found, by the names in `goes_on_from`.
             complete: whether that was all.
 
         Yields:
             How far it is, with what is found whenever that is more.
         """
-        self._order = tuple(int(index) for index in found[self.found[0]])
-        self._order = self._order[: int(found[self.found[1]])]
+        order, drops = (found[name] for name in self.goes_on_from)
+        self._order = tuple(int(index) for index in order[: int(drops)])
         if not complete:
             measure = partial(self._measure, run)
             known = self._order
@@ -248,9 +253,14 @@ class LesionGreedy:
         }
 
     def _told(self, told: Progress) -> str:
+        blocks, error = len(self._blocks), f"{told.error:.4f}"
+        if told.ended:
+            why = "no block left" if told.drop == blocks else "halfway to chance"
+            drops = f"{told.drop} drop{'s' if told.drop != 1 else ''}"
+            return f"stopped after {drops}, {why}, validation error {error}"
         if not told.drop:
             return "the whole network"
-        return f"drop {told.drop} of at most {len(self._blocks)}, error {told.error:.4f} so far"
+        return f"drop {told.drop} of at most {blocks}, validation error before it {error}"
 
     def _measure(
         self,
@@ -273,6 +283,10 @@ class LesionGreedy:
             np.stack([one["correct"].cpu().numpy() == 0 for one in found]),
             np.stack([one["test_loss"].cpu().double().numpy() for one in found]),
         )
+
+
+def _samples(count: int) -> str:
+    return f"{count} samples leave" if count != 1 else "1 sample leaves"
 
 
 def _flagged(variable: Variable) -> Variable:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from resprobe.blocks.block import Blocks
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.quantities.trials import Trials
 
 _SOURCE = "Veit, Wilber, Belongie 2016, Sec. 4.2"

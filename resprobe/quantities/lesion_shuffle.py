@@ -19,7 +19,7 @@ from resprobe.store.schema import Coordinate
 
 if TYPE_CHECKING:
     from resprobe.blocks.block import Blocks
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.quantities.trials import Trials
 
 _SOURCE = (

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.store.schema import Group
 
 _MEASURED_BY = "resprobe.quantities.norms:Norms"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from resprobe.blocks.batch_norm import Statistics
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.store.schema import Group
 
 FAMILY = "norms-reestimated"

@@ -12,7 +12,7 @@ from resprobe.quantities.sweep import Sweep, SweepFamily
 
 if TYPE_CHECKING:
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.quantities.trials import Trials
 
 _AGAIN = "with the statistics of BatchNorm estimated anew from training images"

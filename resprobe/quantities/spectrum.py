@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.blocks.path import Path
     from resprobe.quantities.quantity import Quantity
     from resprobe.store.schema import Group

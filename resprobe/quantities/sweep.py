@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from resprobe.blocks.batch_norm import Statistics
     from resprobe.blocks.block import Block, Blocks
-    from resprobe.blocks.intervene import Pass
+    from resprobe.blocks.passes import Pass
     from resprobe.quantities.quantity import Quantity
     from resprobe.store.schema import Group, Variable
 

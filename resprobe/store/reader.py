@@ -190,8 +190,9 @@ def run_in(folder: Path) -> str:
 def _open_run(run: Path) -> xr.DataTree:
     if not is_run(run):
         raise InputError(
-            f"{run} is no run directory (it holds neither recipe.toml nor source.toml); give the "
-            f"directory that `resprobe train -o` or `resprobe collect -o` wrote{run_in(run)}."
+            f"{run} is no run directory (it holds neither recipe.toml nor source.toml, nor the "
+            "training.h5 of a Recorder); give the directory that `resprobe train -o`, `resprobe "
+            f"collect -o` or a Recorder wrote{run_in(run)}."
         )
     groups, attributes = _read_run(run)
     partner = partner_of(run)

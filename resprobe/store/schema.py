@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from resprobe.blocks.block import Blocks
+    from resprobe.blocks.block import Block, Blocks
     from resprobe.quantities.quantity import Quantity
 
 SCHEMA_VERSION = 1
@@ -135,21 +135,8 @@ def declare_over_batch(quantity: Quantity, rows: str) -> tuple[Variable, Variabl
     )
 
 
-# The coordinates of the dimension `block`, beside its names.
-BLOCK_COORDINATES = (
-    "index",
-    "stage",
-    "index_in_stage",
-    "skip",
-    "transition",
-    "activation",
-    "scale",
-    "elements",
-)
-
-
-def block_coordinates(blocks: Blocks) -> tuple[Coordinate, ...]:
-    """Give the coordinates of the dimension `block`."""
+def block_coordinates(blocks: Sequence[Block] | Blocks) -> tuple[Coordinate, ...]:
+    """Give the coordinates of the dimension `block`, its names first."""
     dims = ("block",)
     flag = {
         "long_name": "whether the block changes the shape of its features",
@@ -163,10 +150,11 @@ def block_coordinates(blocks: Blocks) -> tuple[Coordinate, ...]:
 
     return (
         Coordinate("block", dims, [b.name for b in blocks], {"long_name": "name of the block"}),
-        place("stage", "number of the block's stage", [b.stage for b in blocks]),
         place("index", "place of the block in the network", [b.index for b in blocks]),
+        place("stage", "number of the block's stage", [b.stage for b in blocks]),
         place("index_in_stage", "place in its stage", [b.index_in_stage for b in blocks]),
         Coordinate("skip", dims, [b.skip for b in blocks], {"long_name": "kind of the skip"}),
+        Coordinate("transition", dims, np.array([b.transition for b in blocks], np.int8), flag),
         Coordinate(
             "activation",
             dims,
@@ -179,7 +167,6 @@ def block_coordinates(blocks: Blocks) -> tuple[Coordinate, ...]:
             np.array([b.scale for b in blocks], np.float64),
             {"long_name": "step size h: the number that multiplies the branch", "units": "1"},
         ),
-        Coordinate("transition", dims, np.array([b.transition for b in blocks], np.int8), flag),
         Coordinate(
             "elements",
             dims,
@@ -187,3 +174,7 @@ def block_coordinates(blocks: Blocks) -> tuple[Coordinate, ...]:
             {"long_name": "number of elements of one sample's branch", "units": "1"},
         ),
     )
+
+
+# The names of these beside the block's own, in this order also the columns of the block table.
+BLOCK_COORDINATES = tuple(one.name for one in block_coordinates(()) if one.name != "block")

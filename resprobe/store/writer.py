@@ -96,8 +96,8 @@ class Writer:
         values: NDArray[Any] = self._file[group][name][start:stop]
         return values
 
-    def scalar(self, group: str, name: str) -> Any:
-        """Give the value of a variable without dimensions."""
+    def get(self, group: str, name: str) -> Any:
+        """Give the whole of a variable that has no row dimension, as it is written so far."""
         return self._file[group][name][()]
 
     def truncate(self, group: str, count: int) -> None:

@@ -59,7 +59,7 @@ def collect(folder: Path, promise: Promise) -> None:
     """Collect norms and lesions of `folder/run` in batches of 60; say what is measured and safe."""
     _limit(folder)
     module.BATCH = 60
-    rows, append = module.Session._rows, Writer.append
+    rows, append = module.Session.rows, Writer.append
 
     def measured(self: Any, measurement: Any, indices: Any, start: int, stop: int) -> Any:
         promise({"measured": [measurement.group().path, start]})
@@ -69,7 +69,7 @@ def collect(folder: Path, promise: Promise) -> None:
         append(self, group, values)
         promise({"safe": [group, self.committed(group)]})
 
-    module.Session._rows = measured
+    module.Session.rows = measured
     Writer.append = appended
     _command(
         "collect",

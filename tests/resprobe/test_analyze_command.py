@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xarray as xr
 
-LAST = "step-00000008"
+FIRST, LAST = "step-00000004", "step-00000008"
 
 
 def written(folder: Path) -> None:
@@ -53,12 +53,34 @@ def test_without_a_name_every_analysis_is_run_and_what_is_missing_is_said_last(m
     assert result.stdout.splitlines()[-1].startswith("not measured: ")
 
 
-def test_without_a_name_nothing_is_collected_and_the_command_is_named(run, resprobe, tree_hash):
+def test_where_nothing_can_be_analyzed_nothing_is_collected_and_the_command_is_named(
+    run, resprobe, tree_hash
+):
     before = tree_hash(run)
     result = resprobe("analyze", run)
-    assert result.exit_code == 0, result.stderr
-    assert f"resprobe collect {run}" in result.stdout.splitlines()[-1]
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert f"{run} holds only what was recorded in training, which no analysis reads" in line
+    assert line.endswith(f"or run `resprobe collect {run}`.")
     assert tree_hash(run) == before
+
+
+def test_a_family_that_no_analysis_reads_alone_is_told_with_the_command(measured, resprobe):
+    (measured / "collected" / LAST / "norms.h5").unlink()
+    result = resprobe("analyze", measured)
+    assert result.exit_code == 2
+    assert f"nothing of {measured} can be analyzed yet: " in result.stderr
+    assert result.stderr.strip().endswith(f": run `resprobe collect {measured}`.")
+
+
+def test_a_file_of_an_earlier_checkpoint_names_its_step(measured, resprobe):
+    early = Path(shutil.copytree(measured / "collected" / LAST, measured / "collected" / FIRST))
+    (early / "lesion.h5").unlink()
+    result = resprobe("analyze", "lesion", early / "norms.h5")
+    assert result.exit_code == 2
+    command = f"run `resprobe collect {measured} --checkpoint 4`, then `resprobe analyze {early}`."
+    assert command in result.stderr
 
 
 def test_a_named_analysis_of_a_run_collects_what_it_lacks(measured, resprobe):

@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 import resprobe as package
+from resprobe.analyze import analyze as run_analyses
 from resprobe.errors import InputError
 from resprobe.inputs import describe_all
 from resprobe.store.reader import collected_checkpoint
@@ -115,8 +116,12 @@ def test_runs_that_ended_at_different_steps_stay_one_group(two_steps, tmp_path):
 
 
 def test_a_run_and_its_last_checkpoint_are_the_same_thing(two_steps, resprobe, tmp_path):
-    with pytest.raises(InputError, match="are the same checkpoint, step 8 of"):
-        described(two_steps, *at(two_steps, LAST))
+    (last,) = at(two_steps, LAST)
+    for twice in ((two_steps, last), (last, last)):
+        with pytest.raises(InputError, match="are the same checkpoint, step 8 of"):
+            described(*twice)
+    with pytest.raises(InputError, match="is given twice"):
+        run_analyses(None, [last, last], None, collector=None, tell=None)
     result = resprobe("analyze", two_steps, *at(two_steps, LAST), "-o", tmp_path / "o")
     assert result.exit_code == 2
     assert "give one of them" in result.stderr

@@ -30,11 +30,8 @@ def deep(tmp_path_factory):
     torch.manual_seed(0)
     x, path = torch.randn(30, 4), tmp_path_factory.mktemp("deep") / "deep.h5"
     asked = ["+lesion_error"]
-    tree = package.measure(
-        Deep(), x, torch.arange(30) % 3, path, preset="economy", quantities=asked
-    )
-    yield tree
-    tree.close()
+    labels = torch.arange(30) % 3
+    return package.measure(Deep(), x, labels, path, preset="economy", quantities=asked)
 
 
 def visible(html):

@@ -58,8 +58,17 @@ def exhaustive(net):
 
 
 def found(net, size, dropped=()):
-    *_, last = search(net.measure, net.blocks, net.labels, size, dropped)
-    return last.dropped
+    told = list(search(net.measure, net.blocks, net.labels, size, dropped))
+    *steps, end = told
+    assert end.ended
+    assert end.error == net.answers(end.dropped)[0].mean()
+    for drop in range(len(dropped) + 1, len(end.dropped) + 1):
+        done = [one.done for one in steps if one.drop == drop]
+        assert done == sorted(done)
+        assert len(set(done)) > len(done) / 2 - 1  # of two images one counts at least
+        assert done.count(net.images) == 1
+        assert done[-1] == net.images
+    return end.dropped
 
 
 @given(st.integers(1, 6), st.integers(4, 60), st.integers(1, 70), st.integers(0, 10**6))

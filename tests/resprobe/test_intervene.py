@@ -3,7 +3,8 @@ import torch
 from nets import STYLES, linear_stack, post_activation, trained_looking
 
 from resprobe import registry
-from resprobe.blocks.intervene import Runner, shortcut_of
+from resprobe.blocks.block_tensors import shortcut_of
+from resprobe.blocks.intervene import Runner
 from resprobe.errors import InputError
 
 NETS = [

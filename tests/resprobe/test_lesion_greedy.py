@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from resprobe.blocks.flops import cost
 from resprobe.blocks.intervene import Runner
 from resprobe.errors import InputError
+from resprobe.quantities import lesion_greedy
 from resprobe.quantities.greedy_search import halfway_to_chance
 from resprobe.quantities.halves import TEST, VALIDATION
 from resprobe.quantities.lesion_greedy import LesionGreedy
@@ -184,7 +186,7 @@ def test_the_choice_sees_no_sample_of_the_test_half():
 
 def test_one_sample_can_not_be_divided():
     family = LesionGreedy(Classifier(), Runner(Classifier(), torch.randn(2, 6).double()).blocks, [])
-    with pytest.raises(InputError, match="leave one half empty; give more --samples"):
+    with pytest.raises(InputError, match="1 sample leaves one half empty; give more --samples"):
         family.divide(np.array([0, 1, 0]), np.array([2]))
 
 
@@ -312,24 +314,26 @@ def test_the_file_passes_the_check_and_agrees_with_its_rows(whole, resprobe):
         told = found["greedy_lesion_error"].values[:drops, half]
         np.testing.assert_allclose(told, expected, rtol=1e-12)
     assert found["half"].values.tolist() == ["validation", "test"]
-    assert found["drop"].values.tolist() == list(range(found.sizes["block"]))
+    assert found["drop"].values.tolist() == list(range(1, found.sizes["block"] + 1))
     assert found["sample_half"].attrs["flag_meanings"] == "validation test"
     assert found["model_flops"] > found["branch_flops"].sum() > 0
     last = found["greedy_lesion_flops"].values[drops - 1]
     assert last == found["branch_flops"].values[order[:drops]].sum()
 
 
-@pytest.mark.parametrize("stop", [("_measure", 1), ("_measure", 5), ("rows", 2)])
+@pytest.mark.parametrize("stop", [("_measure", 5), ("rows", 2)])
 def test_an_interrupted_collection_goes_on(whole, run, resprobe, monkeypatch, stop):
     """In the search from the last block that was dropped, in the rows from the last batch."""
     from resprobe import session
 
-    (during, call), begun = stop, []
+    (during, call), begun, tried = stop, [], []
     for name in ("_measure", "rows"):
         original = getattr(LesionGreedy, name)
 
         def stopping(self, *given, name=name, original=original):
             begun.append(name)
+            if name == "_measure" and given[3]:
+                tried.append(len(given[2]))  # beside so many dropped ones blocks are tried
             if name == during and begun.count(name) == call:
                 raise KeyboardInterrupt
             return original(self, *given)
@@ -338,11 +342,13 @@ def test_an_interrupted_collection_goes_on(whole, run, resprobe, monkeypatch, st
     monkeypatch.setattr(session, "BATCH", 40)
     assert resprobe("collect", run, *ASKED).exit_code != 0
     assert collected_file(run).suffix == ".partial"
-    before, stopped = read(run), len(begun)
+    before, stopped, tried_before = read(run), len(begun), len(tried)
     drops = int(before["greedy_lesion_drops"])
-    assert (drops > 0, before.sizes["sample"]) == (call > 1, 40 if during == "rows" else 0)
+    assert drops > 0
+    assert before.sizes["sample"] == (40 if during == "rows" else 0)
     assert resprobe("collect", run, *ASKED).exit_code == 0
     found, expected = read(run), read(whole)
+    assert all(dropped >= drops for dropped in tried[tried_before:])
     known = before["greedy_lesion"].values[:drops]
     np.testing.assert_array_equal(found["greedy_lesion"].values[:drops], known)
     if during == "rows":
@@ -352,19 +358,37 @@ def test_an_interrupted_collection_goes_on(whole, run, resprobe, monkeypatch, st
         np.testing.assert_array_equal(found[name].values, expected[name].values, err_msg=name)
 
 
-def test_the_estimate_counts_the_search(whole, resprobe):
+def test_the_estimate_counts_the_search(whole, resprobe, monkeypatch):
+    """By a clock on which every block that is tried on a sample takes a second."""
+    clock, original = [0.0], LesionGreedy._measure
+
+    def timed(self, run, places, dropped, candidates):
+        clock[0] += len(places) * len(candidates)
+        return original(self, run, places, dropped, candidates)
+
+    monkeypatch.setattr(LesionGreedy, "_measure", timed)
+    monkeypatch.setattr(lesion_greedy, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     words = [word for word in ASKED if word != "--quiet"]
     result = resprobe("collect", whole, *words, "--overwrite", "--estimate", "--json")
     assert result.exit_code == 0, result.output
     (found,) = json.loads(result.stdout)
     assert (found["family"], found["samples"]) == ("lesion-greedy", 120)
-    assert found["seconds"] > 0
+    there = read(whole)
+    chosen_by, blocks = int((there["sample_half"] == VALIDATION).sum()), there.sizes["block"]
+    # with n blocks left, n lesions of n / 2 blocks each: the sum of n (n - 1) / 2 over all n, where
+    # the first step alone is n (n - 1) / 2 lesions of a block
+    assert found["seconds"] >= chosen_by * blocks * (blocks + 1) / 3
 
 
-def test_equal_settings_are_kept_and_one_sample_is_refused(whole, resprobe, tree_hash):
+def test_equal_settings_are_kept_and_one_sample_is_refused(whole, resprobe, tree_hash, monkeypatch):
     before = tree_hash(whole)
     assert "kept as it was" in resprobe("collect", whole, *ASKED).stdout
+    with monkeypatch.context() as patch:
+        patch.setattr(lesion_greedy, "SEARCH_RULE", "another one")
+        refused = resprobe("collect", whole, *ASKED)
+    assert refused.exit_code == 2
+    assert "measured with other settings" in refused.stderr
     refused = resprobe("collect", whole, *ASKED[:2], "--samples", 1, "--overwrite")
     assert refused.exit_code == 2
-    assert "leave one half empty" in refused.stderr
+    assert "1 sample leaves one half empty" in refused.stderr
     assert tree_hash(whole) == before

@@ -170,6 +170,12 @@ def test_a_file_without_blocks_is_refused():
         package.block_table(tree_of(family=xr.Dataset({"loss": ("step", [1.0])})))
 
 
+@pytest.mark.parametrize("source", [3, xr.Dataset()], ids=["number", "dataset"])
+def test_what_is_neither_a_path_nor_a_tree_is_refused(source):
+    with pytest.raises(InputError, match=f"source is {type(source).__name__}, expected the path"):
+        package.block_table(source)
+
+
 @given(
     values=numbers.arrays(
         np.float64, st.tuples(st.integers(2, 6), st.just(3)), elements=st.floats(-1e6, 1e6)

@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 import resprobe as package
-from resprobe.blocks.intervene import Pass, Runner
+from resprobe.blocks.intervene import Runner
+from resprobe.blocks.passes import Pass
 from resprobe.errors import InputError
 from resprobe.quantities.quantity import all_quantities
 from resprobe.quantities.trials import Trials

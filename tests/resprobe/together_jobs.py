@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from resprobe import Recorder
 from resprobe.errors import DiskFullError, InputError
+from resprobe.recording import together
 from resprobe.store import ordered
 
 STEPS, SAMPLES, WIDTH = 5, 12, 6
@@ -51,7 +53,7 @@ def train(model, out, *, rank=0, processes=1, passes=1, steps=STEPS, each=None, 
     with Recorder(wrapped, out, optimizer=optimizer, tell=told.append, **options) as recorder:
         for place, (x, y) in enumerate(batches(steps)):
             if each is not None:
-                each(place)
+                each(place, recorder)
             optimizer.zero_grad()
             losses, right = [], []
             own = torch.arange(rank, SAMPLES, processes)
@@ -65,6 +67,7 @@ def train(model, out, *, rank=0, processes=1, passes=1, steps=STEPS, each=None, 
                 right.append((logits.argmax(1) == y[part]).double().mean())
             optimizer.step()
             recorder.step(torch.stack(losses).mean(), torch.stack(right).mean())
+        train.stopped = recorder._ended  # before its end
     return told
 
 
@@ -107,22 +110,26 @@ def without_a_sample(folder, rank):
 
 def full_disk(folder, rank, after):
     """The disk of the first process is full from a step on; training goes on in both."""
-    reserve = ordered.reserve
+    reserve, often = ordered.reserve, together._LOOK_EVERY
+    together._LOOK_EVERY = 4
 
-    def full(place):
+    def full(place, recorder):
         if place == after:
             ordered.reserve = no_room
+        if place == after + 1:
+            recorder.flush()
 
     def no_room(*_):
         raise DiskFullError("no room")
 
     try:
         each = full if rank == 0 else None
-        return train(
-            network(), folder / f"full-{after}", rank=rank, processes=2, steps=70, each=each
+        told = train(
+            network(), folder / f"full-{after}", rank=rank, processes=2, steps=16, each=each
         )
+        return told, train.stopped
     finally:
-        ordered.reserve = reserve
+        ordered.reserve, together._LOOK_EVERY = reserve, often
 
 
 def sharded():
@@ -137,7 +144,7 @@ def sharded():
 def fail_in_one(folder, rank):
     """The second process raises and ends; the first must not wait for it in the recorder."""
 
-    def planted(place):
+    def planted(place, recorder):
         if rank == 1 and place == 2:
             raise ValueError("planted")
 
@@ -158,7 +165,8 @@ def main(rank, folder):
         network(), folder / "jacobians", rank=rank, processes=2, jacobian_every=4,
         jacobian_samples=x,
     )  # fmt: skip
-    train(network(), folder / "resumed", rank=rank, processes=2, steps=3)
+    if rank == 0:
+        shutil.copytree(folder / "plain", folder / "resumed")
     train(network(), folder / "resumed", rank=rank, processes=2, resume=True)
     uneven(folder, rank)
     without_a_sample(folder, rank)
@@ -169,7 +177,11 @@ def main(rank, folder):
             quantities=["branch_norm"] if rank else ["input_norm"],
         )
     )  # fmt: skip
-    found["full"] = [full_disk(folder, rank, after) for after in (0, 40)]
+    found["unwrapped"] = refused(lambda: Recorder(network(), folder / "unwrapped"))
+    found["full"] = [full_disk(folder, rank, after) for after in (0, 3)]
+    found["uneven every"] = refused(
+        lambda: train(network(), folder / "every", rank=rank, processes=2, every=1 + rank)
+    )
     found["sharded"] = sharded()
     found["failed"] = fail_in_one(folder, rank)
     (folder / f"found-{rank}.json").write_text(json.dumps(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -112,14 +112,16 @@ def integrated_gradients(taps: Taps, target: Tensor, *, steps: int) -> Attributi
         target: `(sample,)` the class whose logit f is.
         steps: points of the Gauss-Legendre rule.
     """
-    from captum.attr import IntegratedGradients
-
     rest = taps.rest()
-    found = IntegratedGradients(rest).attribute(
-        rest.branches,
-        target=target,
-        n_steps=steps,
-        internal_batch_size=len(target),  # recorded views say how many samples there are
+    found = (
+        _captum()
+        .IntegratedGradients(rest)
+        .attribute(
+            rest.branches,
+            target=target,
+            n_steps=steps,
+            internal_batch_size=len(target),  # recorded views say how many samples there are
+        )
     )
     blocks = taps.by_block(rest.laid_out(found))
     with torch.no_grad():
@@ -138,12 +140,18 @@ def gradient_x_activation(taps: Taps, target: Tensor) -> Attribution:
         taps: of a pass.
         target: `(sample,)` the class whose logit f is.
     """
-    from captum.attr import LayerGradientXActivation
-
     with warnings.catch_warnings():
         # of the input, which needs no gradient here
         warnings.filterwarnings("ignore", message="Input Tensor", category=UserWarning)
-        method = LayerGradientXActivation(taps, list(taps.taps))
+        method = _captum().LayerGradientXActivation(taps, list(taps.taps))
         found = method.attribute(taps.x.detach(), target=target)
     blocks = taps.by_block([part.detach() for part in found])
     return Attribution(blocks, torch.full_like(blocks[:, 0], torch.nan))
+
+
+def _captum() -> Any:
+    """Give captum's methods, without what its progress bar says in a notebook of its widgets."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress")
+        from captum import attr
+    return attr
