@@ -81,8 +81,16 @@ def whole(tiny, tmp_path_factory):
     return recipe, run, train(recipe, run)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("step", [1, 3, STEPS, STEPS + 1, 2 * STEPS - 1])
+@pytest.mark.parametrize(
+    ("step", "number"),
+    [
+        (1, signal.SIGTERM),
+        (3, signal.SIGINT),
+        (STEPS, signal.SIGTERM),
+        (STEPS + 1, signal.SIGINT),
+        (2 * STEPS - 1, signal.SIGTERM),
+    ],
+)
 def test_a_stopped_run_goes_on_with_the_same_bits(step, number, whole, same_weights, cut):
     recipe, uninterrupted, outcome = whole
     before = [signal.getsignal(which) for which in (signal.SIGINT, signal.SIGTERM)]

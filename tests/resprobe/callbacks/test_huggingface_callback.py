@@ -414,6 +414,7 @@ def share(rank, place, data):
     """Train as one of two processes until Ctrl-C, and leave as a program does."""
     settings = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
     os.environ.update({name: str(value) for name, value in settings.items()})
+    os.environ["OMP_NUM_THREADS"] = "1"  # as torchrun sets it; else accelerate warns and does so
     meet = f"file://{place}/meet"
     torch.distributed.init_process_group("gloo", init_method=meet, rank=rank, world_size=2)
     with contextlib.suppress(KeyboardInterrupt):
